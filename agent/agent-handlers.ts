@@ -1,0 +1,49 @@
+/** What the agent's control socket understands: the acts of `scan`, `snapshot`, `restore` and `stop`, and the facts of `status`. */
+
+import type { Agent } from './agent.ts'
+import type { Handlers } from './agent-control.ts'
+import { scanFile } from './duckfile/scan.ts'
+import { scanHeld } from './integrity.ts'
+import { pickSnapshot, type RestoreResult } from './restore.ts'
+import { takeSnapshot } from './snapshots.ts'
+
+export function handlersOf(agent: Agent): Handlers {
+  const { engine, paths, clock, supervisor } = agent
+  return {
+    status: () => agent.status(),
+
+    async scan(_params, signal) {
+      // Without an engine nobody writes the file; should one start meanwhile and checkpoint, the scan notices.
+      const result = await (supervisor.current === null
+        ? scanFile(paths.database, { signal, clock })
+        : scanHeld(engine, paths.database, { signal, clock }))
+      // What to do about damage is the scanner's business: it looks for itself, now instead of at its next turn.
+      if (result.verdict === 'damaged') agent.plugins.prompt('integrity-scanner')
+      return result
+    },
+
+    snapshot: (_params, signal) => takeSnapshot({ engine, paths, clock, signal }),
+
+    async restore({ snapshot: name }, signal) {
+      const snapshot = await pickSnapshot(paths, typeof name === 'string' ? name : undefined, signal)
+      agent.log.warn({ snapshot: snapshot.file }, 'an operator asked for a restore')
+      agent.chosen.choose(snapshot.file)
+      try {
+        await supervisor.restoreDatabase('an operator asked for it: daemonguard restore', { snapshot: snapshot.file })
+      } finally {
+        agent.chosen.choose(null)
+      }
+      const [incident] = agent.incidents.list(1)
+      const { file, seq } = snapshot
+      return { snapshot: { file, seq }, actions: incident?.actions ?? [], loss: incident?.loss ?? 0, serving: true } satisfies RestoreResult
+    },
+
+    async stop({ engine: engineToo }) {
+      const how = { engine: engineToo === true }
+      const stopped = agent.supervisor.current !== null
+      agent.requestStop(how)
+      // Answered at once; that the agent has ended is seen by its pid.
+      return { pid: process.pid, engine: how.engine && stopped }
+    },
+  }
+}

@@ -1,0 +1,23 @@
+/** The configuration as commands load it: with the schemas of all plugins, or without them for the engine, which knows none. */
+
+import type { Config } from '../config.ts'
+import { type Paths, pathsOf } from '../paths.ts'
+import type { Call } from './command.ts'
+
+/** Loads and validates everything; throws ConfigError (exit code 78). */
+export async function loadConfiguration(call: Pick<Call, 'configFile'>): Promise<Config> {
+  const [{ loadConfig }, { registry }] = await Promise.all([import('../config.ts'), import('../../plugins/index.ts')])
+  return loadConfig({ file: call.configFile, registry })
+}
+
+/** The configuration as the engine needs it: its plugins are not even read. */
+export async function loadEngineConfiguration(call: Pick<Call, 'configFile'>): Promise<Config> {
+  const { loadConfig } = await import('../config.ts')
+  return loadConfig({ file: call.configFile })
+}
+
+/** Where everything lies, for commands that ask agent or engine: a mistake in a plugin's options must not keep them from it. */
+export async function locate(call: Pick<Call, 'configFile'>): Promise<{ config: Config; paths: Paths }> {
+  const config = await loadEngineConfiguration(call)
+  return { config, paths: pathsOf(config) }
+}

@@ -1,0 +1,131 @@
+/**
+ * Copies a DuckDB file without DuckDB, verifying each live block on the way: exactly the bytes that the headers reach
+ * (block_count blocks, or the whole file if it ends earlier: a checkpoint cuts free blocks off the end). For files that nobody
+ * checkpoints meanwhile: the engine's while it is held, snapshots, files that no engine has open. A `.wal` is not copied.
+ */
+
+import { createHash } from 'node:crypto'
+import fs from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
+import path from 'node:path'
+import { moveDurably, openHandle, removeDurably } from '../disk.ts'
+import { codeOf, DaemonGuardError } from '../errors.ts'
+import { headerBytes } from './header.ts'
+import { blocksPerRead, DamagedFileError, DuckFileReader, type ReadOptions } from './reader.ts'
+
+export interface CopyOptions extends ReadOptions {
+  /** The copy is refused (and nothing left behind) unless it is exactly this. */
+  expect?: Partial<CopyResult>
+}
+
+export interface CopyResult {
+  /** Of the copy, hex. */
+  sha256: string
+  /** Of the copy. */
+  bytes: number
+  /** Of the active database header. */
+  iteration: number
+}
+
+/** Temporary files of the copies that this process is making. */
+const underWay = new Set<string>()
+
+/** The file is a sound DuckDB file, but not the one that was expected. */
+export class UnexpectedContentError extends DaemonGuardError {}
+
+/**
+ * Copies `source` to `target` (which appears complete, durable and verified, or not at all; it must not exist).
+ * Throws DamagedFileError when the source is damaged, MovedFileError when a checkpoint came between, UnreadableFileError.
+ */
+export async function copyFile(source: string, target: string, options: CopyOptions = {}): Promise<CopyResult> {
+  const temporary = path.join(path.dirname(target), `${path.basename(target)}.${process.pid}.tmp`)
+  removeLeftovers(path.dirname(target), path.basename(target))
+  const sink = await openHandle(temporary, 'wx')
+  underWay.add(temporary)
+  try {
+    let result: CopyResult
+    try {
+      result = await stream(source, options, sink)
+      await sink.sync()
+    } finally {
+      await sink.close()
+    }
+    moveDurably(temporary, target)
+    return result
+  } catch (error) {
+    removeDurably(temporary)
+    throw error
+  } finally {
+    underWay.delete(temporary)
+  }
+}
+
+/** Removes what copies left behind in `directory` when their process was killed; those under way stay. `prefix`: of the target's name. */
+export function removeLeftovers(directory: string, prefix = ''): string[] {
+  const removed: string[] = []
+  for (const name of fs.readdirSync(directory)) {
+    const pid = Number(/\.(\d+)\.tmp$/.exec(name)?.[1])
+    const file = path.join(directory, name)
+    // In a container every agent has the same pid: one of ours is left over unless it is known to be under way.
+    if (!pid || !name.startsWith(prefix) || (pid === process.pid ? underWay.has(file) : isAlive(pid))) continue
+    removeDurably(file)
+    removed.push(file)
+  }
+  return removed
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return codeOf(error) === 'EPERM'
+  }
+}
+
+/** Reads and verifies all that copyFile would copy, and digests it. Throws as copyFile does. */
+export function digestFile(source: string, options: CopyOptions = {}): Promise<CopyResult> {
+  return stream(source, options)
+}
+
+async function stream(source: string, options: CopyOptions, sink?: FileHandle): Promise<CopyResult> {
+  const reader = await DuckFileReader.open(source, options)
+  try {
+    const { pages, header } = await reader.headers()
+    const map = await reader.blockMap(header, pages)
+    const hash = createHash('sha256').update(pages)
+    await writeFully(sink, pages, 0)
+    let bytes = headerBytes
+    for (let first = 0; first < header.blockCount; first += blocksPerRead(header)) {
+      const count = Math.min(blocksPerRead(header), header.blockCount - first)
+      const { available, damage } = await reader.readRun(header, map, first, count, true)
+      if (damage.length > 0) {
+        await reader.expectUnmoved(pages)
+        throw new DamagedFileError(source, damage)
+      }
+      const chunk = reader.buffer.bytes.subarray(0, available)
+      hash.update(chunk)
+      await writeFully(sink, chunk, bytes)
+      bytes += available
+      if (available < count * header.blockSize) break
+    }
+    await reader.expectUnmoved(pages)
+    const result = { sha256: hash.digest('hex'), bytes, iteration: header.iteration }
+    expectSame(source, result, options.expect ?? {})
+    return result
+  } finally {
+    await reader.close()
+  }
+}
+
+async function writeFully(sink: FileHandle | undefined, bytes: Buffer, position: number): Promise<void> {
+  if (sink === undefined) return
+  let done = 0
+  while (done < bytes.length) done += (await sink.write(bytes, done, bytes.length - done, position + done)).bytesWritten
+}
+
+function expectSame(file: string, found: CopyResult, expected: Partial<CopyResult>): void {
+  for (const key of ['bytes', 'iteration', 'sha256'] as const) {
+    if (expected[key] === undefined || expected[key] === found[key]) continue
+    throw new UnexpectedContentError(`the file's ${key} is ${found[key]}, not ${expected[key]}`, { where: file })
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * What the engine must know of a table to capture its changes: columns in the order of an image, key, foreign keys. Read from DuckDB's
+ * catalog through the asking connection (it sees its own uncommitted schema changes) and cached until a schema change commits.
+ */
+
+import type { Column, Table } from '../journal/types.ts'
+import { columnType, type Connection } from './duckdb.ts'
+import { SqlError } from './sql-error.ts'
+import type { QualifiedName } from './sql/statement.ts'
+import { quoteIdentifier, quoteString, tokenize } from './sql/tokens.ts'
+
+/** The schema of the engine's own tables. Clients may not name it. */
+export const ownSchema = 'daemonguard'
+
+export interface TableInfo {
+  readonly table: Table
+  readonly temporary: boolean
+  /** Every column of `SELECT *`, generated ones included; `image[i]` is the index in `table.columns` or -1 for a generated one. */
+  readonly image: readonly number[]
+  /** `schema.name` of the tables that its foreign keys reference. */
+  readonly parents: readonly string[]
+  /** True when other tables' foreign keys reference it. */
+  readonly referenced: boolean
+  /** `"schema"."name"`, or the temporary table's path. */
+  readonly path: string
+}
+
+export class Catalog {
+  readonly name: string
+  #version = 0
+  #cache = new Map<string, TableInfo>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  /** Rises with every committed schema change. */
+  get version(): number {
+    return this.#version
+  }
+
+  /** A schema change has committed: nothing that was read before counts any more. */
+  changed(): void {
+    this.#version++
+    this.#cache.clear()
+  }
+
+  /**
+   * The table that `name` means to this session. Throws 42P01 when there is none, 42501 for another catalog or the engine's own schema.
+   * `cacheable`: false while the session has schema changes or temporary tables of its own.
+   */
+  async table(connection: Connection, name: QualifiedName, searchPath: string, cacheable: boolean): Promise<TableInfo> {
+    const key = `${searchPath}\0${name.join('\0')}`
+    const known = cacheable ? this.#cache.get(key) : undefined
+    if (known !== undefined) return known
+    const info = await this.#read(connection, name, searchPath)
+    if (cacheable && !info.temporary) this.#cache.set(key, info)
+    return info
+  }
+
+  async #read(connection: Connection, name: QualifiedName, searchPath: string): Promise<TableInfo> {
+    const { database, schema, table } = await this.#resolve(connection, name, searchPath)
+    const temporary = database === 'temp'
+    const where = `database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND table_name = ${quoteString(table)}`
+    const columns = await connection.all(`SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE ${where} ORDER BY column_index`)
+    const path = `${quoteIdentifier(database)}.${quoteIdentifier(schema)}.${quoteIdentifier(table)}`
+    const probe = await connection.prepare(`SELECT * FROM ${path}`)
+    const types = probe.columns()
+    probe.close()
+    const [definition] = await connection.all(`SELECT sql FROM duckdb_tables() WHERE ${where}`)
+    const generated = generatedColumns(String(definition?.[0] ?? ''))
+    const image: number[] = []
+    const kept: Column[] = []
+    columns.forEach(([column, sqlType, nullable], i) => {
+      if (generated.has(String(column).toLowerCase())) return void image.push(-1)
+      const type = types[i]?.type ?? columnType(null as never)
+      image.push(kept.push({ name: String(column), type, sqlType: String(sqlType), nullable: nullable === true }) - 1)
+    })
+    const constraints = await connection.all(
+      `SELECT constraint_type, constraint_column_names, referenced_table FROM duckdb_constraints() WHERE ${where} ORDER BY constraint_index`,
+    )
+    const keyNames = (constraints.find(([type]) => type === 'PRIMARY KEY')?.[1] ?? []) as string[]
+    const primaryKey = keyNames.map((column) => kept.findIndex((candidate) => candidate.name === column))
+    const parents = constraints.filter(([type]) => type === 'FOREIGN KEY').map(([, , parent]) => `${schema}.${parent}`)
+    const children = await connection.all(
+      `SELECT 1 FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND referenced_table = ${quoteString(table)} LIMIT 1`,
+    )
+    return { table: { schema, name: table, columns: kept, primaryKey }, temporary, image, parents, referenced: children.length > 0, path }
+  }
+
+  /** Temporary tables shadow others, as in DuckDB; then the search path's schemas in order. */
+  async #resolve(connection: Connection, name: QualifiedName, searchPath: string) {
+    const table = name.at(-1) as string
+    const qualifier = name.slice(0, -1)
+    const rows = await connection.all(
+      `SELECT database_name, schema_name, table_name FROM duckdb_tables() WHERE lower(table_name) = ${quoteString(table.toLowerCase())}`,
+    )
+    const schemas = searchPath.split(',').map((part) => part.trim().split('.').at(-1)?.replaceAll('"', '').toLowerCase())
+    const rank = ([database, schema]: readonly unknown[]) => {
+      if (qualifier.length === 0) {
+        if (database === 'temp') return 0
+        const at = schemas.indexOf(String(schema).toLowerCase())
+        return database === this.name && at !== -1 ? at + 1 : -1
+      }
+      const wanted = qualifier.map((part) => part.toLowerCase())
+      const own = [String(database).toLowerCase(), String(schema).toLowerCase()]
+      if (wanted.length === 2) return wanted[0] === own[0] && wanted[1] === own[1] ? 0 : -1
+      if (wanted[0] === own[1] && database === this.name) return 0
+      return wanted[0] === own[0] && (own[1] === 'main' || schemas.includes(own[1])) ? 1 : -1
+    }
+    const best = rows.map((row) => ({ row, rank: rank(row) })).filter((candidate) => candidate.rank >= 0).sort((a, b) => a.rank - b.rank)[0]
+    if (best === undefined) throw new SqlError('42P01', `Table with name ${table} does not exist`)
+    const [database, schema, found] = best.row.map(String) as [string, string, string]
+    if (database !== 'temp' && database !== this.name) throw otherCatalog(database)
+    if (database !== 'temp' && schema === ownSchema) throw ownSchemaDenied()
+    return { database, schema, table: found }
+  }
+}
+
+export function otherCatalog(database: string): SqlError {
+  return new SqlError('42501', `writes to the catalog ${database} would not be kept`, { hint: 'write to the guarded database, or to a temporary table' })
+}
+
+export function ownSchemaDenied(): SqlError {
+  return new SqlError('42501', `the schema ${ownSchema} belongs to DaemonGuard`)
+}
+
+/** Names (lower case) of the generated columns in a CREATE TABLE text as DuckDB prints it: `name TYPE GENERATED ALWAYS AS(…)`. */
+export function generatedColumns(sql: string): Set<string> {
+  const generated = new Set<string>()
+  let column: string | undefined
+  let atStart = false
+  for (const token of tokenize(sql)) {
+    if (token.depth === 0 && token.text === '(') atStart = true
+    else if (token.depth === 1 && token.text === ',' && token.kind === 'symbol') atStart = true
+    else if (atStart) {
+      column = token.text.toLowerCase()
+      atStart = false
+    } else if (token.depth === 1 && token.kind === 'word' && token.text === 'generated' && column !== undefined) generated.add(column)
+  }
+  return generated
+}

@@ -1,0 +1,105 @@
+/**
+ * How a transaction becomes durable (R1, R2): under one short lock, room is reserved in the journal, DuckDB commits, and the transaction is
+ * appended under the next seq; then the flusher's fsync is waited for, outside the lock, by whoever answers a client.
+ */
+
+import type { EncodedTransaction } from '../journal/record.ts'
+import type { JournalWriter } from '../journal/writer.ts'
+import { messageOf } from '../errors.ts'
+import type { Connection } from './duckdb.ts'
+import { isOrdinaryAtCommit, toSqlError } from './duckdb-errors.ts'
+import { SqlError } from './sql-error.ts'
+
+export interface CommitOptions {
+  writer: JournalWriter
+  /** Called when the instance can no longer be trusted; it does not return to serving. */
+  suspect: (reason: string) => never
+  now: () => number
+}
+
+export class CommitPipeline {
+  #options: CommitOptions
+  #tail: Promise<void> = Promise.resolve()
+  /** Ends with the commit that DuckDB is running now. */
+  #current: Promise<void> | undefined
+  /** Why the last commit was refused for want of space, or null. */
+  refusal: string | null = null
+
+  constructor(options: CommitOptions) {
+    this.#options = options
+  }
+
+  get writer(): JournalWriter {
+    return this.#options.writer
+  }
+
+  /** Runs `work` while no transaction commits. */
+  async alone<T>(work: () => Promise<T>): Promise<T> {
+    const previous = this.#tail
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#tail = promise
+    await previous
+    this.#current = promise
+    try {
+      return await work()
+    } finally {
+      this.#current = undefined
+      resolve()
+    }
+  }
+
+  /**
+   * Commits the open transaction of `connection` and queues its journal transaction. Resolves with its seq once DuckDB has committed; it is
+   * durable when `barrier()` resolves. Throws SqlError after an ordinary failure (rolled back): 53100, 23505, 40001 ….
+   */
+  commit(connection: Connection, encoded: EncodedTransaction): Promise<number> {
+    return this.alone(async () => {
+      const { writer, suspect, now } = this.#options
+      try {
+        writer.reserve(encoded)
+        this.refusal = null
+      } catch (error) {
+        this.refusal = messageOf(error)
+        await this.#rollback(connection)
+        throw new SqlError('53100', this.refusal, { hint: 'free space on the journal disk; writes resume by themselves' })
+      }
+      try {
+        await connection.run('COMMIT')
+      } catch (error) {
+        if (!isOrdinaryAtCommit(error)) suspect(`COMMIT failed: ${messageOf(error)}`)
+        await this.#rollback(connection)
+        throw toSqlError(error)
+      }
+      return writer.append(encoded, now())
+    })
+  }
+
+  /** Commits a transaction that takes no seq: the engine's own schema, or one without changes. */
+  commitOwn(connection: Connection): Promise<void> {
+    return this.alone(async () => {
+      try {
+        await connection.run('COMMIT')
+      } catch (error) {
+        if (!isOrdinaryAtCommit(error)) this.#options.suspect(`COMMIT failed: ${messageOf(error)}`)
+        await this.#rollback(connection)
+        throw toSqlError(error)
+      }
+    })
+  }
+
+  /**
+   * R4's read barrier: undefined when all that anybody could have seen is durable; else resolves when it is. A COMMIT that is under way
+   * counts: others see it before its promise resolves.
+   */
+  barrier(): Promise<void> | undefined {
+    const { writer } = this.#options
+    if (this.#current !== undefined) return this.#current.then(() => writer.durable(writer.nextSeq - 1))
+    const last = writer.nextSeq - 1
+    return last <= writer.durableSeq ? undefined : writer.durable(last)
+  }
+
+  async #rollback(connection: Connection): Promise<void> {
+    // DuckDB may have ended the transaction itself.
+    await connection.run('ROLLBACK').catch(() => {})
+  }
+}

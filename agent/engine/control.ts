@@ -1,0 +1,114 @@
+/** The engine's side of the control socket (agent/control-protocol.ts). */
+
+import fs from 'node:fs'
+import net from 'node:net'
+import { createInterface } from 'node:readline'
+import { type ControlMethods, type EngineHello, holdLeaseMs } from '../control-protocol.ts'
+import { removeDurably } from '../disk.ts'
+import { codeOf, messageOf } from '../errors.ts'
+
+/** What the socket asks of the engine. */
+export interface ControlTarget {
+  hello(): EngineHello
+  status(): Promise<ControlMethods['status']['result']>
+  checkpoint(): Promise<{ watermark: number }>
+  hold(holder: object): Promise<{ watermark: number; iteration: number }>
+  release(holder: object): void
+  /** Begins to end; the process exits after the answer has gone out. */
+  shutdown(params: { checkpoint: boolean }): void
+}
+
+export class ControlServer {
+  #server: net.Server
+  #sockets = new Set<net.Socket>()
+  #target: ControlTarget
+  #announced = -1
+  #pushing = false
+
+  constructor(target: ControlTarget) {
+    this.#target = target
+    this.#server = net.createServer((socket) => this.#serve(socket))
+  }
+
+  /** Listens with mode 0600. A stale socket file is removed: the engine's lock says that nobody else serves it. */
+  async listen(file: string): Promise<void> {
+    if (fs.existsSync(file)) removeDurably(file)
+    const previous = process.umask(0o177)
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#server.once('error', reject)
+        this.#server.listen(file, resolve)
+      })
+    } finally {
+      process.umask(previous)
+    }
+  }
+
+  /** Tells every connection that the journal is durable up to `seq`; several in one turn of the event loop become one push. */
+  announce(seq: number): void {
+    this.#announced = seq
+    if (this.#pushing) return
+    this.#pushing = true
+    setImmediate(() => {
+      this.#pushing = false
+      const line = `{"durable":${this.#announced}}\n`
+      // A reader that does not keep up misses nothing: the next push says it all.
+      for (const socket of this.#sockets) if (socket.writableLength < 1 << 16) socket.write(line)
+    })
+  }
+
+  close(): void {
+    this.#server.close()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  #serve(socket: net.Socket): void {
+    this.#sockets.add(socket)
+    const holder = {}
+    let lease: NodeJS.Timeout | undefined
+    const release = () => {
+      clearTimeout(lease)
+      this.#target.release(holder)
+    }
+    const send = (message: unknown) => {
+      if (!socket.destroyed) socket.write(`${JSON.stringify(message)}\n`)
+    }
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      this.#sockets.delete(socket)
+      release()
+    })
+    const answer = async (method: string, params: { checkpoint?: boolean }): Promise<unknown> => {
+      switch (method) {
+        case 'status':
+          return this.#target.status()
+        case 'checkpoint':
+          return this.#target.checkpoint()
+        case 'hold': {
+          clearTimeout(lease)
+          lease = setTimeout(release, holdLeaseMs)
+          return { ...(await this.#target.hold(holder)), leaseMs: holdLeaseMs }
+        }
+        case 'release':
+          release()
+          return {}
+        case 'shutdown':
+          this.#target.shutdown({ checkpoint: params.checkpoint === true })
+          return {}
+        default:
+          throw new Error(`unknown method ${method}`)
+      }
+    }
+    createInterface({ input: socket }).on('line', async (line) => {
+      let id: unknown = null
+      try {
+        const request = JSON.parse(line)
+        id = request.id
+        send({ id, result: await answer(request.method, request.params ?? {}) })
+      } catch (error) {
+        send({ id, error: { message: messageOf(error), code: codeOf(error) } })
+      }
+    })
+    send({ hello: this.#target.hello() })
+  }
+}

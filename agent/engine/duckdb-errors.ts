@@ -1,0 +1,67 @@
+/** What an error of DuckDB means: an SQLSTATE for the client, and whether the instance can still be trusted. */
+
+import { messageOf } from '../errors.ts'
+import { SqlError } from './sql-error.ts'
+
+/** DuckDB's error classes, as the text before the first ` Error:`, and Postgres' SQLSTATE for each. First match wins. */
+const states: readonly (readonly [pattern: RegExp, code: string])[] = [
+  [/^Constraint Error: .*(Duplicate key|duplicate key|PRIMARY KEY or UNIQUE)/s, '23505'],
+  [/^Constraint Error: .*foreign key/is, '23503'],
+  [/^Constraint Error: .*NOT NULL/is, '23502'],
+  [/^Constraint Error: .*CHECK/is, '23514'],
+  [/^Constraint Error/, '23000'],
+  [/^TransactionContext Error: .*aborted/s, '25P02'],
+  [/PRIMARY KEY or UNIQUE constraint violation|write-write conflict on key|duplicate key/i, '23505'],
+  [/^TransactionContext Error: .*[Cc]onflict|Catalog write-write conflict|Could not commit|^Transaction.*[Cc]onflict/s, '40001'],
+  [/^TransactionContext Error/, '25000'],
+  [/^Catalog Error: .*(Table|View).* does not exist/s, '42P01'],
+  [/^Catalog Error: .*(Scalar Function|Function|Macro).* does not exist/s, '42883'],
+  [/^Catalog Error: .*Schema.* does not exist/s, '3F000'],
+  [/^Catalog Error: .*Type.* does not exist/s, '42704'],
+  [/^Catalog Error: .*already exists/s, '42P07'],
+  [/^Catalog Error/, '42704'],
+  [/^Binder Error: .*(Referenced column|column).*not found/s, '42703'],
+  [/^Binder Error: .*(ambiguous)/is, '42702'],
+  [/^Binder Error: .*(No function matches|best candidate)/s, '42883'],
+  [/^Binder Error/, '42601'],
+  [/^Parser Error/, '42601'],
+  [/^Conversion Error/, '22P02'],
+  [/^Out of Range Error/, '22003'],
+  [/^Invalid Input Error/, '22023'],
+  [/^Dependency Error/, '2BP01'],
+  [/^Permission Error/, '42501'],
+  [/^Not implemented Error/, '0A000'],
+  [/^INTERRUPT Error/, '57014'],
+  [/^Out of Memory Error/, '53200'],
+  [/No space left on device/, '53100'],
+]
+
+/** An error from running a statement, for the client. */
+export function toSqlError(error: unknown): SqlError {
+  if (error instanceof SqlError) return error
+  const message = messageOf(error)
+  const code = states.find(([pattern]) => pattern.test(message))?.[1] ?? 'XX000'
+  return new SqlError(code, message, { cause: error })
+}
+
+/** After one of these a DuckDB instance cannot be trusted, whatever it was doing: never checkpoint it again (duckdb.md 2 and 3). */
+const fatal = /^(FATAL|INTERNAL) Error|has been invalidated|^IO Error: .*(could not (read|write|sync|truncate)|fsync|no space)/is
+
+/** DuckDB read a block whose checksum does not match: the file is damaged. */
+const corrupt = /Corrupt database file|computed checksum|does not match stored checksum/i
+
+export function isCorruption(error: unknown): boolean {
+  return !(error instanceof SqlError) && corrupt.test(messageOf(error))
+}
+
+export function isFatal(error: unknown): boolean {
+  return !(error instanceof SqlError) && fatal.test(messageOf(error))
+}
+
+/** At COMMIT only these are ordinary: the transaction was rolled back, the instance is sound. */
+const ordinaryAtCommit = /PRIMARY KEY or UNIQUE constraint|[Dd]uplicate key|[Cc]onflict|foreign key/i
+
+/** Whether a failed COMMIT was an ordinary rollback. Everything else makes the instance suspect: the commit is in doubt. */
+export function isOrdinaryAtCommit(error: unknown): boolean {
+  return !fatal.test(messageOf(error)) && !/out of memory|failed to pin|could not write|no space/i.test(messageOf(error)) && ordinaryAtCommit.test(messageOf(error))
+}

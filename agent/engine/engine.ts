@@ -1,0 +1,242 @@
+/** `daemonguard engine`: the detached process that owns the DuckDB file and the journal. It knows nothing of plugins, cron or remote stores. */
+
+import { randomUUID } from 'node:crypto'
+import fs from 'node:fs'
+import koffi from 'koffi'
+import type { Config } from '../config.ts'
+import type { EngineHello } from '../control-protocol.ts'
+import { ensureDirectory, removeDurably, writeAtomic } from '../disk.ts'
+import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
+import { JournalWriter } from '../journal/writer.ts'
+import { acquireLock } from '../lock.ts'
+import { createLog, type Log } from '../log.ts'
+import { type Paths, pathsOf } from '../paths.ts'
+import type { EngineStatus } from '../plugin.ts'
+import { version } from '../runtime.ts'
+import { Catalog } from './catalog.ts'
+import { Checkpoints } from './checkpoint.ts'
+import { CommitPipeline } from './commit.ts'
+import { ControlServer } from './control.ts'
+import { WriterGate } from './gate.ts'
+import { ParentLocks } from './parent-locks.ts'
+import { Listener } from './pgwire/listener.ts'
+import { Probe } from './probe.ts'
+import { corruptExit, type Recovered, recover } from './recovery.ts'
+import { SequenceTracker } from './sequences.ts'
+import { Session, type SessionContext } from './session.ts'
+
+/** Memory that the engine wants beside DuckDB's buffers: Node, the wire, row images on their way. Bytes. */
+const ownMemory = 256e6
+
+/** Runs until it is told to stop; resolves with the exit code. Throws DaemonGuardError when it cannot start. */
+export async function runEngine(config: Config): Promise<number> {
+  const paths = pathsOf(config)
+  const log = createLog({ name: 'engine', level: config.agent.log.level, format: 'json' })
+  // DuckDB creates its own files: nobody else may read them.
+  process.umask(0o077)
+  ensureDirectory(paths.data)
+  const lock = acquireLock(paths.engineLock, 'engine')
+  const { memory } = config.engine
+  const recovered = await recover({
+    paths,
+    threads: config.engine.cpu_cores,
+    memory: Math.max(memory - ownMemory, memory / 2),
+    externalAccess: config.engine.external_access,
+    now: Date.now,
+  })
+  log.info(recovered.report, 'recovered')
+  const engine = new Engine(config, paths, log, recovered)
+  await engine.start()
+  const code = await engine.ended
+  lock.release()
+  return code
+}
+
+class Engine {
+  readonly ended: Promise<number>
+  #end: (code: number) => void
+  #config: Config
+  #paths: Paths
+  #log: Log
+  #recovered: Recovered
+  #context: SessionContext
+  #checkpoints: Checkpoints
+  #listener: Listener
+  #control: ControlServer
+  #nonce = randomUUID()
+  #startedAt = Math.round(Date.now() - process.uptime() * 1000)
+  #stopping = false
+
+  constructor(config: Config, paths: Paths, log: Log, recovered: Recovered) {
+    const { promise, resolve } = Promise.withResolvers<number>()
+    this.ended = promise
+    this.#end = resolve
+    this.#config = config
+    this.#paths = paths
+    this.#log = log
+    this.#recovered = recovered
+    const { database, connection, databaseId } = recovered
+    const suspect = (reason: string): never => this.#fail(ExitCode.suspect, `the instance is suspect: ${reason}`)
+    const writer = new JournalWriter({
+      directory: paths.journal,
+      databaseId,
+      epoch: recovered.epoch,
+      nextSeq: recovered.nextSeq,
+      onDurable: (seq) => this.#control.announce(seq),
+      onFailure: (error) => suspect(error.message),
+    })
+    const catalog = new Catalog(database.catalog)
+    const gate = new WriterGate()
+    const pipeline = new CommitPipeline({ writer, suspect, now: Date.now })
+    const probe = new Probe({ connection: () => database.connect(), pipeline })
+    this.#context = {
+      database,
+      catalog,
+      gate,
+      pipeline,
+      locks: new ParentLocks(),
+      sequences: new SequenceTracker(database.catalog),
+      idleInTransactionTimeout: config.engine.idle_in_transaction_timeout,
+      probe: () => probe.run(),
+      suspect,
+      corrupt: (reason) => this.#fail(corruptExit, `the database file is damaged: ${reason}`),
+    }
+    this.#checkpoints = new Checkpoints({
+      connection,
+      catalog: database.catalog,
+      databaseId,
+      databasePath: paths.database,
+      gate,
+      pipeline,
+      watermark: recovered.watermark,
+      iteration: recovered.iteration,
+      suspect,
+      now: Date.now,
+    })
+    this.#listener = new Listener({
+      backend: { open: (client) => Session.open(this.#context, client) },
+      host: config.engine.listen.host,
+      port: config.engine.listen.port,
+      socketDir: config.engine.socket_dir,
+      version,
+      log,
+    })
+    this.#control = new ControlServer({
+      hello: () => this.#hello(),
+      status: () => this.#status(),
+      checkpoint: () => this.#checkpoints.run(),
+      hold: (holder) => this.#checkpoints.hold(holder),
+      release: (holder) => this.#checkpoints.release(holder),
+      shutdown: ({ checkpoint }) => setImmediate(() => this.#stop(checkpoint)),
+    })
+  }
+
+  async start(): Promise<void> {
+    const { sequences } = this.#context
+    await sequences.refresh(this.#recovered.connection)
+    if (this.#recovered.created) await this.#applySchemaFile()
+    if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir)
+    await this.#listener.start()
+    await this.#control.listen(this.#paths.controlSocket)
+    const { recovery: _, ...facts } = this.#hello()
+    writeAtomic(this.#paths.engineFile, `${JSON.stringify({ ...facts, controlSocket: this.#paths.controlSocket }, null, 2)}\n`)
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#stop(true))
+    // The terminal of whoever started the agent may close: the engine goes on.
+    process.on('SIGHUP', () => {})
+    process.on('uncaughtException', (error) => this.#fail(ExitCode.suspect, `uncaught: ${error.stack ?? error.message}`))
+    process.on('unhandledRejection', (reason) => this.#fail(ExitCode.suspect, `unhandled: ${messageOf(reason)}`))
+    this.#log.info({ ...this.#listener.address, databaseId: this.#recovered.databaseId, seq: this.#recovered.nextSeq - 1 }, 'serving')
+  }
+
+  /** The schema file goes the way of a client's statements, so that it is journaled; into an empty database only, and only once. */
+  async #applySchemaFile(): Promise<void> {
+    const file = this.#config.engine.schema
+    if (file === null) return
+    const sql = fs.readFileSync(file, 'utf8')
+    const client = { id: 0, user: 'daemonguard', database: '', applicationName: 'schema file', parameters: new Map(), remote: 'local', end: () => {} }
+    const session = await Session.open(this.#context, client)
+    const silent = { rows: async () => {}, complete: () => {}, empty: () => {}, notice: () => {}, parameterStatus: () => {} }
+    try {
+      await session.simpleQuery(sql, {
+        ...silent,
+        copyIn: () => {
+          throw new DaemonGuardError('a schema file cannot hold COPY data', { where: file })
+        },
+      })
+      await session.barrier()
+      this.#log.info({ file }, 'schema applied')
+    } catch (error) {
+      throw new DaemonGuardError(`the schema file failed: ${messageOf(error)}`, { where: file, hint: 'correct it; nothing of it was applied', cause: error })
+    } finally {
+      await session.close()
+    }
+  }
+
+  #hello(): EngineHello {
+    const { host, port, socket } = this.#listener.address ?? { host: '', port: 0, socket: null }
+    return {
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      nonce: this.#nonce,
+      version,
+      databaseId: this.#recovered.databaseId,
+      databasePath: this.#paths.database,
+      epoch: this.#recovered.epoch,
+      durableSeq: this.#context.pipeline.writer.durableSeq,
+      watermark: this.#checkpoints.watermark,
+      listen: { host, port },
+      socket,
+      recovery: this.#recovered.report,
+    }
+  }
+
+  async #status(): Promise<EngineStatus> {
+    const { writer, refusal } = this.#context.pipeline
+    const { watermark, lastAt } = this.#checkpoints
+    return {
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      databaseId: this.#recovered.databaseId,
+      databasePath: this.#paths.database,
+      durableSeq: writer.durableSeq,
+      watermark,
+      epoch: this.#recovered.epoch,
+      sessions: this.#listener.sessionCount,
+      sinceCheckpoint: writer.durableSeq - watermark,
+      lastCheckpointAt: lastAt,
+      readOnlyReason: refusal,
+      memoryBytes: process.memoryUsage.rss(),
+    }
+  }
+
+  async #stop(checkpoint: boolean): Promise<void> {
+    if (this.#stopping) return
+    this.#stopping = true
+    try {
+      await this.#listener.close()
+      if (checkpoint) await this.#checkpoints.run().catch((error) => this.#log.warn(messageOf(error)))
+      await this.#context.pipeline.writer.close()
+      removeDurably(this.#paths.engineFile)
+      this.#control.close()
+      removeDurably(this.#paths.controlSocket)
+      this.#log.info('stopped')
+      this.#end(ExitCode.ok)
+    } catch (error) {
+      this.#fail(ExitCode.suspect, messageOf(error))
+    }
+  }
+
+  /**
+   * Ends the process at once, by _exit: no destructor of DuckDB's runs, nothing is flushed, no client is answered. What was acknowledged is
+   * in the journal; the next process recovers it.
+   */
+  #fail(code: number, reason: string): never {
+    this.#log.fatal({ code }, reason)
+    exitNow(code)
+  }
+}
+
+function exitNow(code: number): never {
+  if (process.platform !== 'win32') koffi.load('libc.so.6').func('void _exit(int status)')(code)
+  return process.exit(code)
+}

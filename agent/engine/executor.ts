@@ -1,0 +1,92 @@
+/** Runs SQL on one session's DuckDB connection: prepares, keeps what will come again, binds, runs. */
+
+import type { ColumnType } from '../journal/types.ts'
+import type { Connection, PreparedStatement, Result } from './duckdb.ts'
+import type { Parameter } from './pgwire/backend.ts'
+import { SqlError } from './sql-error.ts'
+import { tokenize } from './sql/tokens.ts'
+
+const keptStatements = 128
+
+interface Kept {
+  readonly statement: PreparedStatement
+  /** order[i]: the client's parameter (from 0) that is DuckDB's parameter i. */
+  readonly order: readonly number[]
+}
+
+export class Executor {
+  readonly connection: Connection
+  #kept = new Map<string, Kept>()
+
+  constructor(connection: Connection) {
+    this.connection = connection
+  }
+
+  /** Prepared, with its parameters in the client's order; kept for the next time. */
+  async prepare(sql: string): Promise<Kept> {
+    const known = this.#kept.get(sql)
+    if (known !== undefined) {
+      this.#kept.delete(sql)
+      this.#kept.set(sql, known)
+      return known
+    }
+    const kept = await this.#prepareNew(sql)
+    this.#kept.set(sql, kept)
+    if (this.#kept.size > keptStatements) {
+      const [oldest, { statement }] = this.#kept.entries().next().value as [string, Kept]
+      this.#kept.delete(oldest)
+      statement.close()
+    }
+    return kept
+  }
+
+  /** Runs `sql`, which may name any of the client's parameters. `stream`: rows are fetched as they are read. */
+  async run(sql: string, parameters: readonly Parameter[] = [], stream = false): Promise<Result> {
+    // Without parameters it is most likely typed text that does not come again.
+    const kept = parameters.length > 0 ? await this.prepare(sql) : await this.#prepareNew(sql)
+    try {
+      kept.order.forEach((from, to) => {
+        const parameter = parameters[from]
+        if (parameter === undefined) throw new SqlError('08P01', `parameter $${from + 1} was not bound`)
+        bind(kept.statement, to, parameter)
+      })
+      return stream ? await kept.statement.stream() : await kept.statement.run()
+    } finally {
+      if (parameters.length === 0 && !stream) kept.statement.close()
+    }
+  }
+
+  close(): void {
+    for (const { statement } of this.#kept.values()) statement.close()
+    this.#kept.clear()
+  }
+
+  async #prepareNew(sql: string): Promise<Kept> {
+    const dense = renumber(sql)
+    return { statement: await this.connection.prepare(dense.sql), order: dense.order }
+  }
+}
+
+/** DuckDB wants its parameters numbered without gaps; a clause taken out of a statement may name only some. */
+export function renumber(sql: string): { sql: string; order: number[] } {
+  if (!sql.includes('$')) return { sql, order: [] }
+  const order: number[] = []
+  let text = ''
+  let at = 0
+  for (const token of tokenize(sql)) {
+    if (token.kind !== 'parameter') continue
+    const index = Number(token.text.slice(1)) - 1
+    if (!Number.isInteger(index) || index < 0) throw new SqlError('42P02', `there is no parameter ${token.text}`)
+    let dense = order.indexOf(index)
+    if (dense === -1) dense = order.push(index) - 1
+    text += `${sql.slice(at, token.start)}$${dense + 1}`
+    at = token.end
+  }
+  return { sql: text + sql.slice(at), order }
+}
+
+function bind(statement: PreparedStatement, index: number, parameter: Parameter): void {
+  if (parameter === null) statement.bindNull(index)
+  else if (typeof parameter === 'string') statement.bindText(index, parameter)
+  else statement.bindCell(index, parameter.type as ColumnType, parameter.cell)
+}

@@ -1,0 +1,278 @@
+/**
+ * One client: its socket, from the first byte to the last. Messages are handled where they lie in the buffer until one needs
+ * the engine; then the rest waits, and the socket is no longer read once enough of it has gathered. COPY data is the exception: it
+ * is handed to the running statement as it comes.
+ */
+
+import type { Socket } from 'node:net'
+import type { Log } from '../../log.ts'
+import { protocolViolation, SqlError } from '../sql-error.ts'
+import type { Backend, BackendSession } from './backend.ts'
+import { Conversation, type ConversationHost } from './conversation.ts'
+import { MessageReader } from './messages.ts'
+import { Outbox } from './outbox.ts'
+import * as responses from './responses.ts'
+import { initialSettings, readStartup, type StartupPacket } from './startup.ts'
+
+/** Bytes waiting behind a running statement above which the socket is paused. */
+const readAhead = 64 * 1024
+/** How long a client may take to hang up after our last word, ms. */
+const lingerTime = 5_000
+/** ms */
+const interruptInterval = 50
+
+export interface ConnectionOptions {
+  /** Unique among open connections; the client knows it as its backend's pid. */
+  readonly id: number
+  readonly secret: number
+  readonly backend: Backend
+  /** DaemonGuard's version, for `server_version`. */
+  readonly version: string
+  readonly log: Log
+  /** How long a client may take to say who it is, ms. */
+  readonly startupTimeout: number
+  /** Whether one more session may be opened; counts this one if so. */
+  admit(): boolean
+  /** A CancelRequest for another connection. */
+  cancel(id: number, secret: number): void
+  /** The socket is closed and the session has ended. Called once. */
+  closed(): void
+}
+
+export class Connection implements ConversationHost {
+  readonly log: Log
+  private readonly socket: Socket
+  private readonly options: ConnectionOptions
+  private readonly reader = new MessageReader()
+  private readonly outbox: Outbox
+  private readonly startupTimer: NodeJS.Timeout
+  private session: BackendSession | undefined
+  private conversation: Conversation | undefined
+  /** SSLRequest, GSSENCRequest: a client may try both. */
+  private encryptionRequests = 0
+  /** A call into the engine is under way. */
+  private busy = false
+  private pumping = false
+  private interrupting: NodeJS.Timeout | undefined
+  /** Our last word to the client, said when the running call has settled. */
+  private goodbye: SqlError | undefined
+  /** The last word is said: nothing more is read or answered. */
+  private finished = false
+  private inputEnded = false
+  private socketClosed = false
+  private ended: 'open' | 'closing' | 'closed' = 'open'
+
+  constructor(socket: Socket, options: ConnectionOptions) {
+    this.socket = socket
+    this.options = options
+    this.log = options.log
+    this.startupTimer = setTimeout(() => socket.destroy(), options.startupTimeout).unref()
+    this.outbox = new Outbox(socket, {
+      cut: (error) => {
+        this.log.error({ err: error, connection: options.id }, 'cutting off a client: what it would be told is not durable')
+        socket.destroy()
+      },
+      room: () => this.pump(),
+    })
+    socket.on('data', (data: Buffer) => {
+      if (this.finished) return
+      this.reader.push(data)
+      this.pump()
+    })
+    socket.on('end', () => this.onEnd())
+    socket.on('error', () => {}) // 'close' follows
+    socket.on('close', () => this.onClose())
+  }
+
+  get ending(): boolean {
+    return this.goodbye !== undefined || this.finished || this.socketClosed
+  }
+
+  /** CancelRequest: interrupts the running statement, if there is one. */
+  cancel(): void {
+    if (this.busy) this.interrupt(new SqlError('57014', 'canceling statement due to user request'))
+  }
+
+  /** Ends with an error: at once when idle, else when the running call has ended, which `interrupt` hastens. */
+  end(error: SqlError, options: { interrupt: boolean }): void {
+    if (this.finished || this.socketClosed) return
+    this.goodbye ??= error
+    if (!this.busy) this.fatal(this.goodbye)
+    else if (options.interrupt) this.interrupt(this.goodbye)
+  }
+
+  /** Closes the socket without a word. */
+  destroy(): void {
+    this.socket.destroy()
+  }
+
+  /** Terminate, or a CancelRequest's end: sends what is written and closes. */
+  hangUp(): void {
+    if (this.finished) return
+    this.finished = true
+    this.outbox.end()
+    this.socket.resume() // so that the client's FIN is seen
+    setTimeout(() => this.socket.destroy(), lingerTime).unref()
+    if (this.busy) this.interrupt(lost())
+    else this.endSession()
+  }
+
+  /** Handles what has arrived, in order, until something has to be waited for. */
+  pump(): void {
+    if (this.pumping || this.finished || this.socketClosed) return
+    this.pumping = true
+    let drained = false
+    try {
+      while (!this.finished && !this.stalled()) {
+        if (this.conversation === undefined) {
+          drained = !this.reader.nextStartup()
+          if (drained) break
+          this.track(this.startup(readStartup(this.reader)))
+        } else {
+          const type = this.reader.next()
+          drained = type === 0
+          if (drained) break
+          this.track(this.conversation.handle(type, this.reader))
+        }
+      }
+      this.conversation?.copy?.deliver()
+    } catch (error) {
+      this.fatal(error)
+    } finally {
+      this.pumping = false
+    }
+    if (this.inputEnded && drained) {
+      if (!this.busy) this.hangUp()
+      else if (this.conversation?.copy !== undefined) this.interrupt(lost())
+    }
+    this.regulate()
+  }
+
+  private stalled(): boolean {
+    const copy = this.conversation?.copy
+    return copy !== undefined ? copy.full : this.busy || this.outbox.full
+  }
+
+  /** Reads on behind a running statement, so that a lost client is noticed, but only so far, so that it can't fill the memory. */
+  private regulate(): void {
+    const pause = !this.finished && this.stalled() && this.reader.buffered > readAhead
+    if (pause !== this.socket.isPaused()) pause ? this.socket.pause() : this.socket.resume()
+  }
+
+  private track(work: Promise<void> | undefined): void {
+    if (work === undefined) return
+    this.busy = true
+    work.then(
+      () => this.settled(),
+      (error: unknown) => this.settled(error),
+    )
+  }
+
+  private settled(error?: unknown): void {
+    this.busy = false
+    clearInterval(this.interrupting)
+    this.interrupting = undefined
+    if (this.conversation !== undefined) this.conversation.copy = undefined
+    if (this.socketClosed || this.finished) this.endSession()
+    else if (this.goodbye !== undefined) this.fatal(this.goodbye)
+    else if (error !== undefined) this.fatal(error)
+    else this.pump()
+  }
+
+  private startup(packet: StartupPacket): Promise<void> | undefined {
+    switch (packet.kind) {
+      case 'encryption':
+        if (++this.encryptionRequests > 2) throw protocolViolation('too many requests for encryption')
+        this.socket.write('N')
+        return undefined
+      case 'cancel':
+        this.options.cancel(packet.id, packet.secret)
+        this.hangUp()
+        return undefined
+      case 'startup':
+        return this.open(packet)
+    }
+  }
+
+  private async open(packet: Extract<StartupPacket, { kind: 'startup' }>): Promise<void> {
+    const { options, outbox, socket } = this
+    const { writer } = outbox
+    if (!options.admit())
+      throw new SqlError('53300', 'too many connections', { severity: 'FATAL', hint: 'Close unused connections, or use a pool.' })
+    const applicationName = packet.parameters.get('application_name') ?? ''
+    const session = await options.backend.open({
+      id: options.id,
+      user: packet.user,
+      database: packet.database,
+      applicationName,
+      parameters: packet.parameters,
+      remote: socket.remoteAddress === undefined ? 'local' : `${socket.remoteAddress}:${socket.remotePort}`,
+      end: (error) => this.end(error, { interrupt: true }),
+    })
+    clearTimeout(this.startupTimer)
+    this.session = session
+    outbox.barrier = () => session.barrier()
+    this.conversation = new Conversation(session, outbox, this)
+    if (packet.negotiate) responses.negotiateVersion(writer, packet.unknownOptions)
+    responses.authenticationOk(writer)
+    for (const [name, value] of initialSettings(options.version, packet.user, applicationName))
+      responses.parameterStatus(writer, name, value)
+    responses.backendKeyData(writer, options.id, options.secret)
+    this.conversation.ready()
+  }
+
+  /** Until the running call has settled: an interrupt that comes just before DuckDB starts a statement is forgotten by it. */
+  private interrupt(reason: SqlError): void {
+    this.conversation?.copy?.abort(reason)
+    this.session?.cancel()
+    this.interrupting ??= setInterval(() => this.session?.cancel(), interruptInterval).unref()
+  }
+
+  /** Ends the connection with an error. */
+  private fatal(error: unknown): void {
+    if (this.finished || this.socketClosed) return
+    const sqlError = responses.toSqlError(error)
+    if (sqlError !== error) this.log.error({ err: error, connection: this.options.id }, 'a connection failed in a way nobody foresaw')
+    responses.errorResponse(this.outbox.writer, sqlError, 'FATAL')
+    this.hangUp()
+  }
+
+  /** The client has closed its side. What it sent before is still done, unless it left a running statement alone. */
+  private onEnd(): void {
+    this.inputEnded = true
+    if (this.busy && this.reader.buffered === 0) this.interrupt(lost())
+    this.pump()
+  }
+
+  private onClose(): void {
+    this.socketClosed = true
+    clearTimeout(this.startupTimer)
+    this.outbox.close()
+    if (this.busy) this.interrupt(lost())
+    else this.endSession()
+  }
+
+  /** Nothing runs in the session any more, and nothing more will: it ends, and with the socket closed too, so does the connection. */
+  private endSession(): void {
+    if (this.ended === 'closing') return
+    if (this.ended === 'closed') {
+      if (this.socketClosed) this.options.closed()
+      return
+    }
+    this.ended = 'closing'
+    const { session } = this
+    const closed = () => {
+      this.ended = 'closed'
+      if (this.socketClosed) this.options.closed()
+    }
+    if (session === undefined) return closed()
+    session.close().then(closed, (error: unknown) => {
+      this.log.error({ err: error, connection: this.options.id }, 'a session did not end cleanly')
+      closed()
+    })
+  }
+}
+
+function lost(): SqlError {
+  return new SqlError('08006', 'connection to client lost')
+}

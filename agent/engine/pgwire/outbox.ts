@@ -1,0 +1,114 @@
+/**
+ * What goes out, in order: messages gather in `writer`, `flush` hands them to the socket in one write, but not before the
+ * session's durability barrier has let them go (R1, R4). While one flush waits for its fsync the next ones queue behind it,
+ * so that pipelined commits share it.
+ */
+
+import type { Socket } from 'node:net'
+import { SqlError } from '../sql-error.ts'
+import { MessageWriter } from './messages.ts'
+
+/** Bytes held back (by a barrier or a slow reader) above which no more are produced. */
+const highWater = 256 * 1024
+
+interface Parcel {
+  readonly bytes: Buffer
+  released: boolean
+}
+
+export class Outbox {
+  readonly writer = new MessageWriter()
+  private readonly socket: Socket
+  /** Set by the connection once it has a session. */
+  barrier: () => Promise<void> | undefined = () => undefined
+  private readonly events: { cut(error: unknown): void; room(): void }
+  private parcels: Parcel[] = []
+  private waitingBytes = 0
+  private ending = false
+  private closed = false
+  private waiters: { resolve: () => void; reject: (error: unknown) => void }[] = []
+
+  /** `cut`: a barrier was rejected, nothing more may be said. `room`: it is no longer full. */
+  constructor(socket: Socket, events: { cut(error: unknown): void; room(): void }) {
+    this.socket = socket
+    this.events = events
+    socket.on('drain', () => this.wake())
+  }
+
+  /** Whether the client or the disk has to catch up before more is produced. */
+  get full(): boolean {
+    return this.waitingBytes >= highWater || this.socket.writableNeedDrain
+  }
+
+  /** undefined: produce more. Else resolves when the client and the disk have caught up; throws 08006 when the client is lost. */
+  room(): Promise<void> | undefined {
+    if (this.closed) return Promise.reject(lost())
+    if (!this.full) return undefined
+    return new Promise((resolve, reject) => this.waiters.push({ resolve, reject }))
+  }
+
+  /** Sends what was written so far, as soon as it may be seen. */
+  flush(): void {
+    const bytes = this.writer.take()
+    if (bytes === undefined || this.closed) return
+    const barrier = this.barrier()
+    if (barrier === undefined && this.parcels.length === 0) {
+      this.socket.write(bytes)
+      return
+    }
+    const parcel: Parcel = { bytes, released: barrier === undefined }
+    this.parcels.push(parcel)
+    this.waitingBytes += bytes.length
+    barrier?.then(
+      () => {
+        parcel.released = true
+        this.release()
+      },
+      (error: unknown) => this.events.cut(error),
+    )
+  }
+
+  /** Flushes, then closes our side. */
+  end(): void {
+    this.flush()
+    this.ending = true
+    if (this.parcels.length === 0) this.socket.end()
+  }
+
+  /** The socket is gone: waiting producers fail, the rest is dropped. */
+  close(): void {
+    this.closed = true
+    this.parcels = []
+    const waiters = this.waiters
+    this.waiters = []
+    for (const waiter of waiters) waiter.reject(lost())
+  }
+
+  private release(): void {
+    if (this.closed) return
+    this.socket.cork()
+    let sent = 0
+    for (const parcel of this.parcels) {
+      if (!parcel.released) break
+      this.socket.write(parcel.bytes)
+      this.waitingBytes -= parcel.bytes.length
+      sent++
+    }
+    this.parcels.splice(0, sent)
+    this.socket.uncork()
+    if (this.ending && this.parcels.length === 0) this.socket.end()
+    this.wake()
+  }
+
+  private wake(): void {
+    if (this.closed || this.full) return
+    const waiters = this.waiters
+    this.waiters = []
+    for (const waiter of waiters) waiter.resolve()
+    this.events.room()
+  }
+}
+
+function lost(): SqlError {
+  return new SqlError('08006', 'connection to client lost')
+}

@@ -1,0 +1,207 @@
+/**
+ * What every start does: recovered state = the file at its watermark + the journal after it, exactly (R3). A file that cannot be trusted is
+ * told to the agent by exit code 74: the agent puts a verified snapshot in its place, and the next start replays from there.
+ */
+
+import { randomUUID } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import type { RecoveryReport } from '../control-protocol.ts'
+import { ensureDirectory } from '../disk.ts'
+import { headerBytes, parseDatabaseHeader, parseMainHeader } from '../duckfile/header.ts'
+import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
+import { repairJournal } from '../journal/repair.ts'
+import { listSegments } from '../journal/segment.ts'
+import { readTransactions } from '../journal/transactions.ts'
+import { tableName } from '../journal/types.ts'
+import type { Paths } from '../paths.ts'
+import { type Connection, Database } from './duckdb.ts'
+import { readIdentity, writeIdentity } from './identity.ts'
+import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
+import { Replay } from './replay.ts'
+import { quoteIdentifier } from './sql/tokens.ts'
+
+/** Exit code for a database file that must be replaced by a snapshot first. */
+export const corruptExit = 74
+
+export interface RecoveryOptions {
+  paths: Paths
+  threads: number
+  /** Bytes. */
+  memory: number
+  externalAccess: boolean
+  now: () => number
+}
+
+export interface Recovered {
+  database: Database
+  connection: Connection
+  databaseId: string
+  /** True when there was nothing before: the optional schema file applies. */
+  created: boolean
+  /** Watermark and header iteration of the file. */
+  watermark: number
+  iteration: number
+  nextSeq: number
+  epoch: number
+  report: RecoveryReport
+}
+
+export async function recover(options: RecoveryOptions): Promise<Recovered> {
+  const { paths, now } = options
+  const started = performance.now()
+  const known = readIdentity(paths)
+  const databaseId = known?.databaseId ?? randomUUID()
+  ensureDirectory(paths.data)
+  ensureDirectory(paths.journal)
+  const quarantine = path.join(paths.quarantine, `${stampOf(now())}-journal-corrupt`)
+  if (known === undefined && listSegments(paths.journal).length > 0) {
+    throw new DaemonGuardError('there is a journal, but no identity.json that says which database it belongs to', {
+      where: paths.journal,
+      hint: 'restore identity.json, or move the journal away to begin anew',
+    })
+  }
+  const journal = repairJournal(paths.journal, databaseId, quarantine)
+  const exists = fs.existsSync(paths.database)
+  if (known === undefined && exists) {
+    throw new DaemonGuardError('this database file has not been taken over yet', { where: paths.database, hint: 'daemonguard run takes it over' })
+  }
+  if (known === undefined) writeIdentity(paths, { databaseId })
+
+  const iterationInHeader = exists ? headerIteration(paths.database) : 0
+  const { database, connection } = await openDatabase(options, !exists)
+  const mark = await watermarkOf(connection, database.catalog, paths, databaseId, { journalIsEmpty: journal.lastSeq === 0, iterationInHeader })
+
+  const report: RecoveryReport = {
+    watermark: mark.seq,
+    replayed: 0,
+    durationMs: 0,
+    cutBytes: journal.cutBytes,
+    quarantined: journal.quarantined,
+    gaps: [],
+    refused: [],
+  }
+  const oldest = listSegments(paths.journal)[0]?.firstSeq ?? mark.seq + 1
+  const missing = journal.gaps.filter((gap) => gap.lastSeq > mark.seq).map((gap) => ({ ...gap, firstSeq: Math.max(gap.firstSeq, mark.seq + 1) }))
+  if (oldest > mark.seq + 1) missing.unshift({ firstSeq: mark.seq + 1, lastSeq: oldest - 1 })
+  const tables = new Set<string>()
+  const replay = new Replay(connection, database.catalog)
+  try {
+    const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1), tables))
+    Object.assign(report, result)
+  } catch (error) {
+    throw new DaemonGuardError(`the journal could not be replayed onto the database file: ${messageOf(error)}`, {
+      where: paths.database,
+      hint: 'daemonguard status',
+      exitCode: corruptExit as ExitCode,
+      cause: error,
+    })
+  }
+  // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
+  report.gaps = missing.map((gap) => ({ ...gap, tables: [...tables] }))
+  report.durationMs = performance.now() - started
+  const broken = journal.quarantined.length > 0 || journal.cutBytes > 0 || missing.length > 0
+  return {
+    database,
+    connection,
+    databaseId,
+    created: !exists && journal.lastSeq === 0,
+    watermark: mark.seq,
+    iteration: mark.iteration,
+    nextSeq: Math.max(journal.lastSeq, mark.seq) + 1,
+    epoch: Math.max(1, journal.epoch + (broken ? 1 : 0)),
+    report,
+  }
+}
+
+async function openDatabase(options: RecoveryOptions, create: boolean): Promise<{ database: Database; connection: Connection }> {
+  const { paths } = options
+  const temporaryDirectory = path.join(paths.data, 'spill')
+  ensureDirectory(temporaryDirectory)
+  try {
+    const database = await Database.open({
+      file: paths.database,
+      create,
+      catalog: catalogName(paths.database),
+      threads: options.threads,
+      memoryLimit: options.memory,
+      temporaryDirectory,
+      externalAccess: options.externalAccess,
+    })
+    return { database, connection: await database.connect() }
+  } catch (error) {
+    throw new DaemonGuardError(`DuckDB cannot open the database file: ${messageOf(error)}`, {
+      where: paths.database,
+      hint: 'the agent restores the newest snapshot by itself; or daemonguard restore',
+      exitCode: (create ? ExitCode.failed : corruptExit) as ExitCode,
+      cause: error,
+    })
+  }
+}
+
+/** The watermark, proved to belong to this file; a file that is still empty gets its first one. */
+async function watermarkOf(
+  connection: Connection,
+  catalog: string,
+  paths: Paths,
+  databaseId: string,
+  found: { journalIsEmpty: boolean; iterationInHeader: number },
+): Promise<{ seq: number; iteration: number }> {
+  const untrusted = (why: string) =>
+    new DaemonGuardError(`the database file cannot be trusted: ${why}`, {
+      where: paths.database,
+      hint: 'the agent restores the newest snapshot by itself; or daemonguard restore',
+      exitCode: corruptExit as ExitCode,
+    })
+  let mark: Awaited<ReturnType<typeof readWatermark>>
+  try {
+    mark = await readWatermark(connection, catalog)
+  } catch (error) {
+    throw untrusted(messageOf(error))
+  }
+  if (mark === undefined) {
+    const [row] = await connection.all(`SELECT count(*) FROM duckdb_tables() WHERE database_name = '${catalog.replaceAll("'", "''")}'`)
+    if (Number(row?.[0]) > 0) throw untrusted('it has tables, but no watermark of DaemonGuard')
+    const iteration = found.iterationInHeader + 1
+    await createOwnSchema(connection)
+    await writeWatermark(connection, { databaseId, seq: 0, iteration })
+    await connection.run(`CHECKPOINT ${quoteIdentifier(catalog)}`)
+    return { seq: 0, iteration }
+  }
+  if (mark.databaseId !== databaseId) throw untrusted(`it holds database ${mark.databaseId}; this data directory guards ${databaseId}`)
+  if (mark.iteration !== found.iterationInHeader) {
+    throw untrusted(`its header says checkpoint ${found.iterationInHeader}, its watermark ${mark.iteration}: it was written without DaemonGuard, or a write was lost`)
+  }
+  return { seq: mark.seq, iteration: mark.iteration }
+}
+
+/** Iteration of the file's active header. Read before DuckDB opens the file: closing any descriptor of it later would drop DuckDB's lock. */
+export function headerIteration(file: string): number {
+  const fd = fs.openSync(file, 'r')
+  try {
+    const pages = Buffer.alloc(headerBytes)
+    fs.readSync(fd, pages, 0, headerBytes, 0)
+    const main = parseMainHeader(pages)
+    if (main === null) return -1
+    const header = parseDatabaseHeader(main.version, pages)
+    return typeof header === 'string' ? -1 : header.iteration
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+/** DuckDB's own rule: the file's name without its ending. */
+export function catalogName(file: string): string {
+  return path.basename(file).replace(/\.[^.]*$/, '')
+}
+
+export function stampOf(time: number): string {
+  return new Date(time).toISOString().replace(/[-:]/g, '').replace(/\.\d+/, '')
+}
+
+function* noting<T extends { changes: readonly { kind: string }[] }>(transactions: Iterable<T>, tables: Set<string>): Generator<T> {
+  for (const transaction of transactions) {
+    for (const change of transaction.changes) if ('table' in change) tables.add(tableName(change.table as { schema: string; name: string }))
+    yield transaction
+  }
+}

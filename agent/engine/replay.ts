@@ -1,0 +1,231 @@
+/**
+ * Applies journaled transactions to DuckDB (R6). One DuckDB transaction for each, set-based: the images of one statement go in together.
+ * Neighbours are merged only where order cannot matter: inserts, and updates of columns that no key, constraint or index holds.
+ */
+
+import { messageOf } from '../errors.ts'
+import type { Change, Rows, Table, Transaction } from '../journal/types.ts'
+import { tableName } from '../journal/types.ts'
+import type { Appender, Connection } from './duckdb.ts'
+import { isCorruption, isFatal } from './duckdb-errors.ts'
+import { quoteIdentifier, quoteString } from './sql/tokens.ts'
+
+/** Bounds of one merged DuckDB transaction. */
+const mergedTransactions = 5_000
+const mergedRows = 100_000
+
+export interface ReplayResult {
+  replayed: number
+  /** Transactions that DuckDB refused; they are skipped. */
+  refused: { seq: number; error: string }[]
+}
+
+type RowChange = Extract<Change, { table: Table }>
+
+export class Replay {
+  #connection: Connection
+  #catalog: string
+  #result: ReplayResult = { replayed: 0, refused: [] }
+  #group: Transaction[] = []
+  #groupRows = 0
+  #appender: { table: Table; appender: Appender } | undefined
+  /** `schema.name` → columns that constraints hold, or 'all' when it has indexes. Forgotten with every schema change. */
+  #held = new Map<string, Set<string> | 'all'>()
+
+  constructor(connection: Connection, catalog: string) {
+    this.#connection = connection
+    this.#catalog = catalog
+  }
+
+  /** Applies them all, in order. Throws only when the instance itself fails. */
+  async run(transactions: Iterable<Transaction>): Promise<ReplayResult> {
+    for (const transaction of transactions) {
+      if (await this.#mergeable(transaction)) {
+        this.#group.push(transaction)
+        this.#groupRows += transaction.changes.reduce((rows, change) => rows + ('rows' in change ? change.rows.count : 0), 0)
+        if (this.#group.length >= mergedTransactions || this.#groupRows >= mergedRows) await this.#flush()
+      } else {
+        await this.#flush()
+        await this.#alone(transaction)
+      }
+    }
+    await this.#flush()
+    await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
+    await this.#connection.run('DROP TABLE IF EXISTS temp.main.daemonguard_images')
+    return this.#result
+  }
+
+  async #mergeable(transaction: Transaction): Promise<boolean> {
+    for (const change of transaction.changes) {
+      if (change.kind === 'insert') continue
+      if (change.kind !== 'update') return false
+      const held = await this.#heldColumns(change.table)
+      if (held === 'all' || change.changed.some((i) => held.has(change.table.columns[i]?.name ?? ''))) return false
+    }
+    return true
+  }
+
+  async #flush(): Promise<void> {
+    const group = this.#group
+    this.#group = []
+    this.#groupRows = 0
+    if (group.length === 0) return
+    if (group.length === 1) return this.#alone(group[0] as Transaction)
+    try {
+      await this.#apply(group)
+      this.#result.replayed += group.length
+    } catch (error) {
+      this.#refuseOnlyIfSound(error)
+      // One of them is the culprit: find it.
+      for (const transaction of group) await this.#alone(transaction)
+    }
+  }
+
+  async #alone(transaction: Transaction): Promise<void> {
+    try {
+      await this.#apply([transaction])
+      this.#result.replayed++
+    } catch (error) {
+      this.#refuseOnlyIfSound(error)
+      this.#result.refused.push({ seq: transaction.seq, error: messageOf(error) })
+    }
+  }
+
+  #refuseOnlyIfSound(error: unknown): void {
+    if (isFatal(error) || isCorruption(error)) throw error
+  }
+
+  async #apply(transactions: readonly Transaction[]): Promise<void> {
+    await this.#connection.run('BEGIN TRANSACTION')
+    try {
+      for (const transaction of transactions) {
+        for (const change of transaction.changes) await this.#change(change)
+      }
+      this.#endAppend()
+      await this.#connection.run('COMMIT')
+    } catch (error) {
+      this.#appender?.appender.close()
+      this.#appender = undefined
+      await this.#connection.run('ROLLBACK').catch(() => {})
+      throw error
+    }
+  }
+
+  async #change(change: Change): Promise<void> {
+    if (change.kind !== 'insert' || !sameTable(this.#appender?.table, change.table)) this.#endAppend()
+    switch (change.kind) {
+      case 'insert':
+        return this.#insert(change.table, change.rows)
+      case 'delete':
+        return this.#delete(change.table, change.rows)
+      case 'update':
+        return this.#update(change)
+      case 'upsert':
+        return this.#upsert(change)
+      case 'schema':
+        this.#held.clear()
+        await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
+        await this.#connection.run(`SET search_path = ${quoteString(change.searchPath)}`)
+        await this.#connection.run(`SET TimeZone = ${quoteString(change.timeZone)}`)
+        return this.#connection.run(change.sql)
+      case 'sequence':
+        return this.#sequence(change)
+    }
+  }
+
+  async #insert(table: Table, rows: Rows): Promise<void> {
+    this.#appender ??= { table, appender: await this.#connection.appender(table.schema, table.name, this.#catalog) }
+    this.#appender.appender.append(rows)
+  }
+
+  #endAppend(): void {
+    const current = this.#appender
+    if (current === undefined) return
+    current.appender.flush()
+    current.appender.close()
+    this.#appender = undefined
+  }
+
+  async #delete(table: Table, rows: Rows): Promise<void> {
+    const keys = table.primaryKey
+    const images = await this.#stage(table, keys, rows)
+    await this.#expect(rows.count, `DELETE FROM ${this.#path(table)} AS t USING ${images} AS s WHERE ${this.#join(table)}`, table)
+  }
+
+  async #update(change: Extract<Change, { kind: 'update' }>): Promise<void> {
+    const { table, changed, rows } = change
+    if (changed.length === 0) return
+    const columns = [...table.primaryKey, ...changed]
+    const images = await this.#stage(table, columns, { count: rows.count, columns: columns.map((i) => rows.columns[i] ?? []) })
+    const set = changed.map((i) => `${this.#name(table, i)} = s.${this.#name(table, i)}`).join(', ')
+    await this.#expect(rows.count, `UPDATE ${this.#path(table)} AS t SET ${set} FROM ${images} AS s WHERE ${this.#join(table)}`, table)
+  }
+
+  async #upsert(change: Extract<Change, { kind: 'upsert' }>): Promise<void> {
+    const { table, changed, rows } = change
+    const all = table.columns.map((_, i) => i)
+    const images = await this.#stage(table, all, rows)
+    const names = all.map((i) => this.#name(table, i)).join(', ')
+    const key = table.primaryKey.map((i) => this.#name(table, i)).join(', ')
+    const set = changed.map((i) => `${this.#name(table, i)} = excluded.${this.#name(table, i)}`).join(', ')
+    const action = changed.length === 0 ? 'NOTHING' : `UPDATE SET ${set}`
+    await this.#connection.run(`INSERT INTO ${this.#path(table)} (${names}) SELECT ${names} FROM ${images} ON CONFLICT (${key}) DO ${action}`)
+  }
+
+  /** Draws until the sequence has passed `value`: there is no setval in DuckDB. */
+  async #sequence(change: Extract<Change, { kind: 'sequence' }>): Promise<void> {
+    const where = `database_name = ${quoteString(this.#catalog)} AND schema_name = ${quoteString(change.schema)} AND sequence_name = ${quoteString(change.name)}`
+    const name = quoteString(`${quoteIdentifier(change.schema)}.${quoteIdentifier(change.name)}`)
+    const [row] = await this.#connection.all(`SELECT last_value, increment_by, start_value FROM duckdb_sequences() WHERE ${where}`)
+    if (row === undefined) throw new Error(`there is no sequence ${change.schema}.${change.name}`)
+    const [last, increment, start] = row.map((value) => (value === null ? null : BigInt(value as bigint))) as [bigint | null, bigint, bigint]
+    const missing = last === null ? (change.value - start) / increment + 1n : (change.value - last) / increment
+    if (missing > 0n) await this.#connection.all(`SELECT max(nextval(${name})) FROM range(${missing})`)
+  }
+
+  /** Puts images of some columns into a temporary table of the same types; returns its path. */
+  async #stage(table: Table, columns: readonly number[], rows: Rows): Promise<string> {
+    const names = columns.map((i) => this.#name(table, i)).join(', ')
+    const path = 'temp.main.daemonguard_images'
+    await this.#connection.run(`CREATE OR REPLACE TEMPORARY TABLE ${path} AS SELECT ${names} FROM ${this.#path(table)} LIMIT 0`)
+    await this.#connection.append('main', 'daemonguard_images', 'temp', rows)
+    return path
+  }
+
+  async #expect(count: number, sql: string, table: Table): Promise<void> {
+    const [row] = await this.#connection.all(sql)
+    const found = Number(row?.[0])
+    if (found !== count) throw new Error(`${found} of ${count} rows were found in ${tableName(table)}`)
+  }
+
+  #join(table: Table): string {
+    return table.primaryKey.map((i) => `t.${this.#name(table, i)} = s.${this.#name(table, i)}`).join(' AND ')
+  }
+
+  #name(table: Table, column: number): string {
+    return quoteIdentifier(table.columns[column]?.name ?? '')
+  }
+
+  #path(table: Table): string {
+    return `${quoteIdentifier(this.#catalog)}.${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`
+  }
+
+  async #heldColumns(table: Table): Promise<Set<string> | 'all'> {
+    const key = tableName(table)
+    let held = this.#held.get(key)
+    if (held === undefined) {
+      const where = `database_name = ${quoteString(this.#catalog)} AND schema_name = ${quoteString(table.schema)} AND table_name = ${quoteString(table.name)}`
+      const indexes = await this.#connection.all(`SELECT 1 FROM duckdb_indexes() WHERE ${where} LIMIT 1`)
+      const constraints = await this.#connection.all(
+        `SELECT unnest(constraint_column_names) FROM duckdb_constraints() WHERE ${where} AND constraint_type <> 'NOT NULL'`,
+      )
+      held = indexes.length > 0 ? 'all' : new Set(constraints.map(([column]) => String(column)))
+      this.#held.set(key, held)
+    }
+    return held
+  }
+}
+
+function sameTable(one: RowChange['table'] | undefined, other: Table): boolean {
+  return one !== undefined && one.schema === other.schema && one.name === other.name
+}

@@ -1,0 +1,99 @@
+/** Rows of one statement on their way to the wire: streamed from DuckDB, or already in memory. */
+
+import type { Rows } from '../journal/types.ts'
+import type { Connection, Result } from './duckdb.ts'
+import { toSqlError } from './duckdb-errors.ts'
+import type { Chunk, Field, RowStream } from './pgwire/backend.ts'
+
+/** Rows that are in memory. */
+export class MemoryRows implements RowStream {
+  readonly fields: readonly Field[]
+  readonly tag: string
+  #rows: Rows | null
+
+  constructor(fields: readonly Field[], rows: Rows, tag: string) {
+    this.fields = fields
+    this.tag = tag
+    this.#rows = rows
+  }
+
+  async next(): Promise<Chunk | null> {
+    const rows = this.#rows
+    this.#rows = null
+    return rows === null || rows.count === 0 ? null : rows
+  }
+
+  async close(): Promise<void> {
+    this.#rows = null
+  }
+}
+
+/** Rows that DuckDB gives as they are asked for. The connection is busy until the end; `buffer` frees it for another statement. */
+export class StreamedRows implements RowStream {
+  readonly fields: readonly Field[]
+  #connection: Connection
+  #result: Result
+  #verb: string
+  #count = 0
+  #buffered: Chunk[] | undefined
+  #ended = false
+  #onEnd: () => void
+  #onError: (error: unknown) => void
+
+  constructor(connection: Connection, result: Result, verb: string, onEnd: () => void, onError: (error: unknown) => void) {
+    this.#connection = connection
+    this.#result = result
+    this.#verb = verb
+    this.#onEnd = onEnd
+    this.#onError = onError
+    this.fields = result.columns
+  }
+
+  get tag(): string {
+    return `${this.#verb} ${this.#count}`
+  }
+
+  async next(): Promise<Chunk | null> {
+    const chunk = this.#buffered === undefined ? await this.#fetch() : (this.#buffered.shift() ?? null)
+    if (chunk !== null) this.#count += chunk.count
+    return chunk
+  }
+
+  /** Takes the rest into memory, so that the connection can run another statement. */
+  async buffer(): Promise<void> {
+    if (this.#buffered !== undefined || this.#ended) return
+    const chunks: Chunk[] = []
+    for (;;) {
+      const chunk = await this.#fetch()
+      if (chunk === null) break
+      chunks.push(chunk)
+    }
+    this.#buffered = chunks
+  }
+
+  async close(): Promise<void> {
+    this.#buffered = []
+    if (this.#ended) return
+    this.#end()
+    // Another statement ends the stream in DuckDB, and with it the snapshot that would hold up checkpoints.
+    await this.#connection.run('SELECT 1').catch(() => {})
+  }
+
+  async #fetch(): Promise<Chunk | null> {
+    if (this.#ended) return null
+    try {
+      const chunk = await this.#result.next()
+      if (chunk === null) this.#end()
+      return chunk
+    } catch (error) {
+      this.#end()
+      this.#onError(error)
+      throw toSqlError(error)
+    }
+  }
+
+  #end(): void {
+    this.#ended = true
+    this.#onEnd()
+  }
+}

@@ -1,0 +1,46 @@
+/** Sequences are not transactional: the journal keeps the highest value that each has handed out, and replay draws until it has passed it. */
+
+import { ownSchema } from './catalog.ts'
+import type { Connection } from './duckdb.ts'
+import { quoteString } from './sql/tokens.ts'
+import type { Transaction } from './transaction.ts'
+
+export class SequenceTracker {
+  #catalog: string
+  #any = false
+  /** By `schema.name`: the last value that the journal has. */
+  #known = new Map<string, bigint>()
+
+  constructor(catalog: string) {
+    this.#catalog = catalog
+  }
+
+  /** At start and after a schema change: which sequences there are, and where they stand. */
+  async refresh(connection: Connection): Promise<void> {
+    const rows = await this.#read(connection)
+    this.#any = rows.length > 0
+    for (const { key, value } of rows) if (value !== null && !this.#known.has(key)) this.#known.set(key, value)
+  }
+
+  /** Adds what has been drawn since it was last looked at. Called before every commit that may have drawn. */
+  async collect(connection: Connection, transaction: Transaction): Promise<void> {
+    if (!this.#any && !transaction.schemaChanged) return
+    for (const { key, schema, name, value } of await this.#read(connection)) {
+      if (value === null || this.#known.get(key) === value) continue
+      transaction.drawn.set(key, value)
+      transaction.add({ kind: 'sequence', schema, name, value })
+    }
+  }
+
+  /** What a committed transaction has journaled need not be journaled again. */
+  committed(transaction: Transaction): void {
+    for (const [key, value] of transaction.drawn) this.#known.set(key, value)
+  }
+
+  async #read(connection: Connection) {
+    const rows = await connection.all(
+      `SELECT schema_name, sequence_name, last_value FROM duckdb_sequences() WHERE database_name = ${quoteString(this.#catalog)} AND schema_name <> ${quoteString(ownSchema)}`,
+    )
+    return rows.map(([schema, name, value]) => ({ key: `${schema}.${name}`, schema: String(schema), name: String(name), value: value as bigint | null }))
+  }
+}

@@ -1,0 +1,179 @@
+/** SET, RESET, USE, SHOW and PRAGMA: an allow-list. Settings that could break the guard (checkpoints, WAL, threads, memory, files) get 42501. */
+
+import type { Executor } from './executor.ts'
+import { SqlError } from './sql-error.ts'
+import { quoteString, type Token } from './sql/tokens.ts'
+
+/** What clients of Postgres ask for and what it is here. A setting listed here can be set to its own value only. */
+const fixed: Readonly<Record<string, string>> = {
+  server_version: '15.0',
+  server_version_num: '150000',
+  server_encoding: 'UTF8',
+  client_encoding: 'UTF8',
+  standard_conforming_strings: 'on',
+  integer_datetimes: 'on',
+  is_superuser: 'off',
+  transaction_isolation: 'repeatable read',
+  default_transaction_isolation: 'repeatable read',
+  transaction_read_only: 'off',
+  default_transaction_read_only: 'off',
+  synchronous_commit: 'on',
+  bytea_output: 'hex',
+  intervalstyle: 'postgres',
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+  max_identifier_length: '63',
+  row_security: 'on',
+}
+
+/** Settings of a client's own that change nothing here. */
+const free = new Set(['application_name', 'client_min_messages', 'extra_float_digits', 'datestyle'])
+
+const alike: Readonly<Record<string, readonly string[]>> = {
+  client_encoding: ['utf8', 'utf-8', 'unicode'],
+  standard_conforming_strings: ['on', 'true', '1'],
+  synchronous_commit: ['on', 'true', 'local'],
+  default_transaction_isolation: ['repeatable read', 'read committed', 'read uncommitted', 'snapshot'],
+  transaction_isolation: ['repeatable read', 'read committed', 'read uncommitted', 'snapshot'],
+  bytea_output: ['hex'],
+  transaction_read_only: ['off', 'false'],
+  default_transaction_read_only: ['off', 'false'],
+  row_security: ['on', 'off'],
+  intervalstyle: ['postgres'],
+  statement_timeout: ['0'],
+  lock_timeout: ['0'],
+  idle_in_transaction_session_timeout: ['0'],
+}
+
+export class Settings {
+  searchPath: string
+  timeZone = 'UTC'
+  #own = new Map<string, string>()
+  #catalog: string
+
+  constructor(catalog: string) {
+    this.#catalog = catalog
+    this.searchPath = `${catalog}.main`
+  }
+
+  /** Runs SET, RESET, USE, PRAGMA, DISCARD, DEALLOCATE; returns the command tag. `report` tells the client a changed parameter. */
+  async apply(executor: Executor, tokens: readonly Token[], text: string, report: (name: string, value: string) => void): Promise<string> {
+    switch (tokens[0]?.text) {
+      case 'set':
+        await this.#set(executor, tokens.slice(1), report)
+        return 'SET'
+      case 'reset':
+        await this.#reset(executor, tokens[1]?.text ?? '', report)
+        return 'RESET'
+      case 'use':
+        await this.#setSearchPath(executor, tokens.slice(1))
+        return 'SET'
+      case 'pragma':
+        throw new SqlError('42501', `${text.slice(0, 60)} is not available to SQL clients`, { hint: 'the journal is always on; daemonguard checkpoint makes a checkpoint' })
+      case 'discard':
+        this.#own.clear()
+        await this.#setTimeZone(executor, 'UTC', report)
+        return 'DISCARD ALL'
+      case 'deallocate':
+        return 'DEALLOCATE'
+      default:
+        throw new SqlError('0A000', `${(tokens[0]?.text ?? '').toUpperCase()} is not supported`, { hint: 'there are no notifications here' })
+    }
+  }
+
+  /** The answer of SHOW name, or undefined where DuckDB should answer (SHOW TABLES, …). */
+  show(tokens: readonly Token[]): { name: string; value: string } | undefined {
+    if (tokens[0]?.text !== 'show') return undefined
+    const name = tokens
+      .slice(1)
+      .map((token) => token.text)
+      .join(' ')
+    if (name === 'timezone' || name === 'time zone') return { name: 'TimeZone', value: this.timeZone }
+    if (name === 'search_path') return { name, value: this.searchPath }
+    if (name === 'transaction isolation level') return { name: 'transaction_isolation', value: 'repeatable read' }
+    const value = this.#own.get(name) ?? fixed[name] ?? (name === 'datestyle' ? 'ISO, MDY' : free.has(name) ? '' : undefined)
+    return value === undefined ? undefined : { name, value }
+  }
+
+  /** Parameters of the startup message that are settings; unknown ones are refused as Postgres does. */
+  async start(executor: Executor, parameters: ReadonlyMap<string, string>): Promise<void> {
+    for (const [name, value] of parameters) {
+      const lower = name.toLowerCase()
+      if (lower === 'timezone') await this.#setTimeZone(executor, value, () => {})
+      else if (free.has(lower)) this.#own.set(lower, value)
+    }
+  }
+
+  async #set(executor: Executor, tokens: readonly Token[], report: (name: string, value: string) => void): Promise<void> {
+    let at = 0
+    if (['session', 'local', 'global'].includes(tokens[0]?.text ?? '') && tokens[1]?.text !== '=') at = 1
+    const name = tokens[at]?.text.toLowerCase() ?? ''
+    if (name === 'transaction' || name === 'characteristics') return this.#isolation(tokens)
+    if (name === 'time' && tokens[at + 1]?.text === 'zone') return this.#setTimeZone(executor, valueOf(tokens.slice(at + 2)), report)
+    if (name === 'names') return
+    const values = tokens.slice(tokens[at + 1]?.text === '=' || tokens[at + 1]?.text === 'to' ? at + 2 : at + 1)
+    if (name === 'timezone') return this.#setTimeZone(executor, valueOf(values), report)
+    if (name === 'search_path' || name === 'schema') return this.#setSearchPath(executor, values)
+    const value = valueOf(values)
+    if (free.has(name)) {
+      this.#own.set(name, value)
+      if (name === 'application_name') report(name, value)
+      return
+    }
+    if (fixed[name] === undefined) throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
+    const accepted = alike[name] ?? [fixed[name].toLowerCase()]
+    if (value.toLowerCase() !== 'default' && !accepted.includes(value.toLowerCase())) {
+      throw new SqlError('0A000', `${name} can only be ${accepted.join(' or ')} here`)
+    }
+  }
+
+  async #reset(executor: Executor, name: string, report: (name: string, value: string) => void): Promise<void> {
+    if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'UTC', report)
+    if (name === 'all' || name === 'search_path') await this.#run(executor, `SET search_path = ${quoteString(`${this.#catalog}.main`)}`)
+    if (name === 'all') this.#own.clear()
+    else this.#own.delete(name)
+    this.searchPath = await currentSearchPath(executor)
+  }
+
+  #isolation(tokens: readonly Token[]): void {
+    if (tokens.some((token) => token.text === 'serializable')) throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
+  }
+
+  async #setTimeZone(executor: Executor, value: string, report: (name: string, value: string) => void): Promise<void> {
+    const zone = /^(default|local)$/i.test(value) ? 'UTC' : value
+    await this.#run(executor, `SET TimeZone = ${quoteString(zone)}`)
+    this.timeZone = zone
+    report('TimeZone', zone)
+  }
+
+  async #setSearchPath(executor: Executor, tokens: readonly Token[]): Promise<void> {
+    const path = tokens.map((token) => (token.kind === 'symbol' ? token.text : token.text.replaceAll('"', ''))).join('')
+    const parts = path
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== '"$user"' && part !== '$user' && part !== '')
+      .map((part) => (part === 'public' ? 'main' : part))
+    for (const part of parts) {
+      const [first, second] = part.split('.')
+      const foreign = second === undefined ? ['memory', 'system', 'temp'].includes(part) : first !== this.#catalog
+      if (foreign) throw new SqlError('42501', `the search path cannot leave the guarded database: ${part}`)
+    }
+    await this.#run(executor, `SET search_path = ${quoteString(parts.length === 0 ? `${this.#catalog}.main` : parts.join(','))}`)
+    this.searchPath = await currentSearchPath(executor)
+  }
+
+  async #run(executor: Executor, sql: string): Promise<void> {
+    await executor.connection.run(sql)
+  }
+}
+
+async function currentSearchPath(executor: Executor): Promise<string> {
+  const [row] = await executor.connection.all("SELECT current_setting('search_path')")
+  return String(row?.[0])
+}
+
+function valueOf(tokens: readonly Token[]): string {
+  const minus = tokens[0]?.text === '-' ? '-' : ''
+  return minus + tokens.slice(minus === '' ? 0 : 1).map((token) => token.text).join(' ')
+}

@@ -1,0 +1,133 @@
+/**
+ * SQL text as tokens, by DuckDB's lexical rules: enough to split statements and to find clauses. DuckDB itself parses and checks every
+ * statement; these tokens only say where its parts are.
+ */
+
+import { SqlError } from '../sql-error.ts'
+
+export interface Token {
+  readonly kind: 'word' | 'quoted' | 'string' | 'number' | 'parameter' | 'symbol'
+  /** As written; a word in lower case; a quoted identifier without its quotes. */
+  readonly text: string
+  /** Offsets into the statement's text. */
+  readonly start: number
+  readonly end: number
+  /** Depth of parentheses, brackets and braces around it. */
+  readonly depth: number
+}
+
+const space = /\s/
+const wordStart = /[A-Za-z_\u0080-\uffff]/
+const wordPart = /[A-Za-z0-9_$\u0080-\uffff]/
+const digit = /[0-9]/
+
+/** Splits at top-level semicolons. Comments and empty statements give statements without tokens, which are left out. */
+export function splitStatements(sql: string): { text: string; tokens: Token[] }[] {
+  const statements: { text: string; tokens: Token[] }[] = []
+  let tokens: Token[] = []
+  const finish = () => {
+    const first = tokens[0]
+    const last = tokens.at(-1)
+    if (first !== undefined && last !== undefined) {
+      const shifted = tokens.map((token) => ({ ...token, start: token.start - first.start, end: token.end - first.start }))
+      statements.push({ text: sql.slice(first.start, last.end), tokens: shifted })
+    }
+    tokens = []
+  }
+  for (const token of tokenize(sql)) {
+    if (token.kind === 'symbol' && token.text === ';' && token.depth === 0) finish()
+    else tokens.push(token)
+  }
+  finish()
+  return statements
+}
+
+export function tokenize(sql: string): Token[] {
+  const tokens: Token[] = []
+  let depth = 0
+  let at = 0
+  const push = (kind: Token['kind'], text: string, end: number) => {
+    tokens.push({ kind, text, start: at, end, depth })
+    at = end
+  }
+  while (at < sql.length) {
+    const char = sql[at] as string
+    if (space.test(char)) at++
+    else if (char === '-' && sql[at + 1] === '-') at = endOfLine(sql, at)
+    else if (char === '/' && sql[at + 1] === '*') at = endOfComment(sql, at)
+    else if ((char === 'e' || char === 'E') && sql[at + 1] === "'") push('string', ...quotedText(sql, at + 1, "'", true))
+    else if (char === "'") push('string', ...quotedText(sql, at, "'", false))
+    else if (char === '"') push('quoted', ...quotedText(sql, at, '"', false))
+    else if (wordStart.test(char)) {
+      let end = at + 1
+      while (end < sql.length && wordPart.test(sql[end] as string)) end++
+      push('word', sql.slice(at, end).toLowerCase(), end)
+    } else if (char === '$') {
+      const tag = /^\$([A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*)?\$/.exec(sql.slice(at, at + 130))
+      if (tag !== null) {
+        const close = sql.indexOf(tag[0], at + tag[0].length)
+        if (close === -1) throw unterminated('dollar-quoted string', at)
+        push('string', sql.slice(at + tag[0].length, close), close + tag[0].length)
+      } else {
+        let end = at + 1
+        while (end < sql.length && wordPart.test(sql[end] as string)) end++
+        push('parameter', sql.slice(at, end), end)
+      }
+    } else if (digit.test(char)) {
+      let end = at + 1
+      while (end < sql.length && /[0-9A-Za-z_.]/.test(sql[end] as string)) end++
+      push('number', sql.slice(at, end), end)
+    } else {
+      if (')]}'.includes(char)) depth--
+      push('symbol', char, at + 1)
+      if ('([{'.includes(char)) depth++
+    }
+  }
+  return tokens
+}
+
+function endOfLine(sql: string, from: number): number {
+  const end = sql.indexOf('\n', from)
+  return end === -1 ? sql.length : end + 1
+}
+
+/** Block comments nest, as in Postgres' lexer, which DuckDB's is. */
+function endOfComment(sql: string, from: number): number {
+  let depth = 0
+  for (let at = from; at < sql.length - 1; at++) {
+    if (sql[at] === '/' && sql[at + 1] === '*') {
+      depth++
+      at++
+    } else if (sql[at] === '*' && sql[at + 1] === '/') {
+      depth--
+      at++
+      if (depth === 0) return at + 1
+    }
+  }
+  throw unterminated('comment', from)
+}
+
+function quotedText(sql: string, open: number, quote: string, escapes: boolean): [text: string, end: number] {
+  for (let at = open + 1; at < sql.length; at++) {
+    if (escapes && sql[at] === '\\') at++
+    else if (sql[at] === quote) {
+      if (sql[at + 1] === quote) at++
+      else return [sql.slice(open + 1, at).replaceAll(quote + quote, quote), at + 1]
+    }
+  }
+  throw unterminated(quote === '"' ? 'quoted identifier' : 'string', open)
+}
+
+function unterminated(what: string, at: number): SqlError {
+  return new SqlError('42601', `unterminated ${what}`, { position: at + 1 })
+}
+
+/** An identifier as SQL text. */
+export function quoteIdentifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+/** A string as SQL text. */
+export function quoteString(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`
+}

@@ -1,0 +1,60 @@
+/**
+ * The one error class that reaches an operator: what happened, where, and the command to type next.
+ * Exit codes are part of the public contract (design: 0 ok; 1 failed; 2 usage; 3 unknown; 78 bad configuration).
+ */
+
+export const ExitCode = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unknown: 3,
+  /** The engine met an error after which its memory may disagree with its journal; the next process recovers. */
+  suspect: 70,
+  /** Another process holds the lock of this data directory. */
+  locked: 75,
+  config: 78,
+} as const
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode]
+
+export interface ErrorDetails {
+  /** Where: a file, a line, a key, a seq. */
+  where?: string
+  /** The command to type next, or the change to make. */
+  hint?: string
+  exitCode?: ExitCode
+  cause?: unknown
+}
+
+/** An error made for an operator to read. `message` says what happened and never holds a secret. */
+export class DaemonGuardError extends Error {
+  readonly where: string | undefined
+  readonly hint: string | undefined
+  readonly exitCode: ExitCode
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.name = 'DaemonGuardError'
+    this.where = details.where
+    this.hint = details.hint
+    this.exitCode = details.exitCode ?? ExitCode.failed
+  }
+
+  /** Lines for a terminal: message, place, hint. */
+  describe(): string {
+    const where = this.where === undefined ? '' : ` (${this.where})`
+    const hint = this.hint === undefined ? '' : `\n  hint: ${this.hint}`
+    return `${this.message}${where}${hint}`
+  }
+}
+
+/** The message of anything that was thrown, `null` and strings included. */
+export function messageOf(error: unknown): string {
+  if (error instanceof Error) return error.message
+  return String(error)
+}
+
+/** The `code` of a system error (`ENOENT`, `ENOSPC`, …), or undefined. */
+export function codeOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null | undefined)?.code
+  return typeof code === 'string' ? code : undefined
+}

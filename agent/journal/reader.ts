@@ -1,0 +1,120 @@
+/** Reads one segment batch by batch, verifying every checksum; tells apart the end of the log and bytes that should not be there. */
+
+import fs from 'node:fs'
+import { type BatchHeader, batchHeaderBytes, batchMagic, checksumHolds, decodeBatchHeader } from './record.ts'
+import { decodeSegmentHeader, type SegmentHeader, segmentHeaderBytes } from './segment.ts'
+
+export interface FoundBatch {
+  readonly kind: 'batch'
+  readonly offset: number
+  readonly header: BatchHeader
+  /** Header, payload and padding. Valid until the next call. */
+  readonly bytes: Buffer
+}
+
+export type ReadResult =
+  | FoundBatch
+  /** Nothing but zeros, or nothing at all, follows. */
+  | { readonly kind: 'end'; readonly offset: number }
+  /** Bytes that are no batch. */
+  | { readonly kind: 'bad'; readonly offset: number; readonly reason: string }
+
+const windowBytes = 1 << 20
+
+export class SegmentReader {
+  readonly file: string
+  readonly header: SegmentHeader | undefined
+  #fd: number
+  #offset = segmentHeaderBytes
+  #window = Buffer.alloc(0)
+  #windowStart = 0
+
+  /** `header` is undefined when it is missing, torn or damaged. Throws when the file cannot be opened or has another format version. */
+  constructor(file: string) {
+    this.file = file
+    this.#fd = fs.openSync(file, 'r')
+    try {
+      const bytes = this.#read(0, segmentHeaderBytes)
+      this.header = decodeSegmentHeader(bytes, file)
+    } catch (error) {
+      this.close()
+      throw error
+    }
+  }
+
+  /** Where the next batch is expected. */
+  get offset(): number {
+    return this.#offset
+  }
+
+  /** Goes on reading at `offset`, which must be a batch's start; forgets what was read ahead. */
+  seek(offset: number): void {
+    this.#offset = offset
+    this.#window = Buffer.alloc(0)
+  }
+
+  next(): ReadResult {
+    const offset = this.#offset
+    const head = this.#read(offset, batchHeaderBytes)
+    const header = decodeBatchHeader(head)
+    if (header === undefined) {
+      if (head.every((byte) => byte === 0) && this.#zeroFrom(offset)) return { kind: 'end', offset }
+      return { kind: 'bad', offset, reason: 'no batch header' }
+    }
+    const bytes = this.#read(offset, header.length)
+    if (bytes.length < header.length) return { kind: 'bad', offset, reason: `batch of ${header.length} bytes is cut short` }
+    if (!checksumHolds(bytes, header)) return { kind: 'bad', offset, reason: `checksum of batch at seq ${header.firstSeq} does not match` }
+    this.#offset = offset + header.length
+    return { kind: 'batch', offset, header, bytes }
+  }
+
+  /** The next offset after `from` at which a whole, valid batch stands, or undefined. */
+  findBatch(from: number): number | undefined {
+    const size = fs.fstatSync(this.#fd).size
+    const rest = Buffer.alloc(Math.max(0, size - from))
+    fs.readSync(this.#fd, rest, 0, rest.length, from)
+    for (let at = rest.indexOf(batchMagic); at !== -1; at = rest.indexOf(batchMagic, at + 1)) {
+      const header = decodeBatchHeader(rest.subarray(at))
+      if (header !== undefined && checksumHolds(rest.subarray(at, at + header.length), header)) return from + at
+    }
+    return undefined
+  }
+
+  /** Bytes from `offset` to the end of the file up to `limit`. For judging a tail. */
+  tail(offset: number, limit = Number.MAX_SAFE_INTEGER): Buffer {
+    const size = Math.min(limit, Math.max(0, fs.fstatSync(this.#fd).size - offset))
+    const bytes = Buffer.alloc(size)
+    return bytes.subarray(0, fs.readSync(this.#fd, bytes, 0, size, offset))
+  }
+
+  close(): void {
+    if (this.#fd !== -1) fs.closeSync(this.#fd)
+    this.#fd = -1
+  }
+
+  #zeroFrom(offset: number): boolean {
+    const chunk = Buffer.alloc(windowBytes)
+    for (let at = offset; ; ) {
+      const read = fs.readSync(this.#fd, chunk, 0, windowBytes, at)
+      if (read === 0) return true
+      for (let i = 0; i < read; i++) if (chunk[i] !== 0) return false
+      at += read
+    }
+  }
+
+  /** Up to `size` bytes at `offset`; fewer at the end of the file. */
+  #read(offset: number, size: number): Buffer {
+    const start = offset - this.#windowStart
+    if (start >= 0 && start + size <= this.#window.length) return this.#window.subarray(start, start + size)
+    const buffer = Buffer.allocUnsafe(Math.max(size, Math.min(windowBytes, this.#window.length === 0 ? 64 << 10 : windowBytes)))
+    let length = 0
+    while (length < buffer.length) {
+      const read = fs.readSync(this.#fd, buffer, length, buffer.length - length, offset + length)
+      if (read === 0) break
+      length += read
+    }
+    this.#window = buffer.subarray(0, length)
+    this.#windowStart = offset
+    return this.#window.subarray(0, size)
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * Retention: which journal segments may go. A segment goes when every consumer has confirmed all of it and the oldest kept verified
+ * snapshot holds all of it, so that any kept snapshot can still be brought up to date. Only the agent deletes segments, oldest first (a crash
+ * in between leaves no gap), and never the last one, which the engine writes.
+ */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { removeDurably } from '../disk.ts'
+import { readCursor } from './consumer.ts'
+import { listSegments } from './segment.ts'
+
+export interface RetentionOptions {
+  journalDir: string
+  /** The confirmed seq of every consumer; [] when there is none, which then keeps nothing back. */
+  cursors: readonly number[]
+  /** The kept snapshots that were verified; without any, nothing is deleted. */
+  snapshots: readonly { readonly seq: number }[]
+}
+
+/** Deletes the segments that nobody needs; returns their files. */
+export function retain(options: RetentionOptions): string[] {
+  const { journalDir, cursors, snapshots } = options
+  if (snapshots.length === 0) return []
+  const needless = Math.min(...cursors, ...snapshots.map(({ seq }) => seq))
+  // A seq that is not a number must not read as "beyond everything".
+  if (!Number.isSafeInteger(needless)) return []
+  const segments = listSegments(journalDir)
+  const removed: string[] = []
+  for (const [index, segment] of segments.entries()) {
+    const next = segments[index + 1]
+    if (next === undefined || next.firstSeq - 1 > needless) break
+    removeDurably(segment.file)
+    removed.push(segment.file)
+  }
+  return removed
+}
+
+/**
+ * The confirmed seqs of all cursors of this database in a cursor directory. One that can't be read counts as 0: while nobody
+ * knows what its consumer still needs, nothing goes.
+ */
+export function cursorsIn(directory: string, databaseId: string): number[] {
+  const names = fs.existsSync(directory) ? fs.readdirSync(directory).filter((name) => name.endsWith('.json')) : []
+  return names.flatMap((name) => {
+    try {
+      const cursor = readCursor(path.join(directory, name))
+      return cursor === undefined || cursor.databaseId !== databaseId ? [] : [cursor.confirmed]
+    } catch {
+      return [0]
+    }
+  })
+}

@@ -1,0 +1,53 @@
+/** Walks the transactions of a journal directory in order of seq, over segment boundaries. */
+
+import type { Transaction } from './types.ts'
+import { decodeBatch } from './record.ts'
+import { SegmentReader } from './reader.ts'
+import { listSegments } from './segment.ts'
+
+export interface JournalDamage {
+  readonly file: string
+  readonly offset: number
+  readonly reason: string
+}
+
+/**
+ * Transactions with `from` ≤ seq ≤ `to`. Damage is told to `onDamage` and passed over, up to the next whole batch; without `onDamage` it throws.
+ */
+export function* readTransactions(
+  directory: string,
+  from: number,
+  to = Number.MAX_SAFE_INTEGER,
+  onDamage?: (damage: JournalDamage) => void,
+): Generator<Transaction> {
+  const segments = listSegments(directory)
+  for (const [i, segment] of segments.entries()) {
+    const following = segments[i + 1]
+    if (following !== undefined && following.firstSeq <= from) continue
+    if (segment.firstSeq > to) return
+    const reader = new SegmentReader(segment.file)
+    try {
+      for (;;) {
+        const result = reader.next()
+        if (result.kind === 'end') break
+        if (result.kind === 'bad') {
+          const damage = { file: segment.file, offset: result.offset, reason: result.reason }
+          if (onDamage === undefined) throw new Error(`${damage.reason} (${damage.file}, byte ${damage.offset})`)
+          onDamage(damage)
+          const next = reader.findBatch(result.offset + 1)
+          if (next === undefined) break
+          reader.seek(next)
+          continue
+        }
+        const { firstSeq, count } = result.header
+        if (firstSeq > to) return
+        if (firstSeq + count - 1 < from) continue
+        for (const transaction of decodeBatch(result.bytes, result.header)) {
+          if (transaction.seq >= from && transaction.seq <= to) yield transaction
+        }
+      }
+    } finally {
+      reader.close()
+    }
+  }
+}

@@ -1,0 +1,245 @@
+/**
+ * The journal's writer: one per engine. Commits reserve room, append, and wait; one flusher writes and fsyncs whatever has gathered
+ * (group commit). Zero-filled space is kept allocated ahead of the end, so that a full disk is met by `reserve`, before DuckDB commits.
+ */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { ensureDirectory, openForWriting, syncDirectory, writeAll } from '../disk.ts'
+import { codeOf, DaemonGuardError } from '../errors.ts'
+import { batchBytesOf, type EncodedTransaction, encodeBatch, maxBatchBytes, stamp } from './record.ts'
+import { currentBootId, encodeSegmentHeader, segmentHeaderBytes, segmentName } from './segment.ts'
+
+const fdatasync = promisify(fs.fdatasync)
+
+/** Step in which space is allocated ahead of the journal's end. */
+const allocationBytes = 1 << 20
+/** A segment larger than this is followed by a new one at the next commit. */
+export const defaultSegmentBytes = 64 << 20
+
+export interface JournalWriterOptions {
+  directory: string
+  databaseId: string
+  epoch: number
+  /** The seq that the first append will have. */
+  nextSeq: number
+  segmentBytes?: number
+  now?: () => number
+  /** After each fsync, with the last durable seq. */
+  onDurable?: (seq: number) => void
+  /** A write or fsync failed: what is on disk is unknown, nothing may be answered any more. Called once. */
+  onFailure: (error: Error) => void
+}
+
+interface Segment {
+  readonly file: string
+  readonly fd: number
+  /** End of what was handed to the flusher, in bytes. */
+  written: number
+  /** End of what is durable. */
+  durable: number
+  /** End of the zero-filled space. */
+  allocated: number
+  /** Upper bound of the bytes that are queued for it. */
+  queued: number
+}
+
+interface QueuedTransaction {
+  readonly seq: number
+  readonly segment: Segment
+  readonly encoded: EncodedTransaction
+  /** Upper bound of its bytes, as reserved. */
+  readonly bytes: number
+}
+
+interface Waiter {
+  readonly seq: number
+  resolve(): void
+  reject(error: Error): void
+}
+
+export class JournalWriter {
+  #options: JournalWriterOptions
+  #segment: Segment
+  #nextSeq: number
+  #durableSeq: number
+  #queue: QueuedTransaction[] = []
+  #flushing: Promise<void> | undefined
+  #syncWanted = false
+  #waiters: Waiter[] = []
+  #syncWaiters: Omit<Waiter, 'seq'>[] = []
+  #failure: Error | undefined
+
+  /** Starts a new segment; what is in older ones stays untouched. */
+  constructor(options: JournalWriterOptions) {
+    this.#options = options
+    this.#nextSeq = options.nextSeq
+    this.#durableSeq = options.nextSeq - 1
+    ensureDirectory(options.directory)
+    this.#segment = this.#createSegment(options.nextSeq)
+  }
+
+  /** The seq that the next append gets. */
+  get nextSeq(): number {
+    return this.#nextSeq
+  }
+
+  get durableSeq(): number {
+    return this.#durableSeq
+  }
+
+  /**
+   * Makes sure, before DuckDB commits, that the journal can take this transaction. Throws DaemonGuardError (cause ENOSPC, EDQUOT, …)
+   * when the disk cannot give the space; nothing has changed then. Between reserve and append nothing else may be reserved.
+   */
+  reserve(encoded: EncodedTransaction): void {
+    if (this.#failure !== undefined) throw this.#failure
+    const bytes = batchBytesOf(encoded)
+    if (bytes > maxBatchBytes) {
+      throw new DaemonGuardError(`a transaction of ${bytes} bytes is larger than the journal takes (${maxBatchBytes})`, {
+        hint: 'commit in smaller parts',
+      })
+    }
+    try {
+      if (this.#segment.written + this.#segment.queued > (this.#options.segmentBytes ?? defaultSegmentBytes)) this.#rotate()
+      const needed = this.#segment.written + this.#segment.queued + bytes
+      if (needed > this.#segment.allocated) this.#allocate(this.#segment, needed + allocationBytes)
+    } catch (error) {
+      throw new DaemonGuardError(`the journal cannot be extended: ${codeOf(error) ?? String(error)}`, {
+        where: this.#options.directory,
+        hint: 'free space on this disk; writes resume by themselves',
+        cause: error,
+      })
+    }
+  }
+
+  /** Queues a transaction that DuckDB has committed; returns its seq. It is durable when `durable(seq)` resolves. */
+  append(encoded: EncodedTransaction, time: number): number {
+    const seq = this.#nextSeq++
+    stamp(encoded, seq, time)
+    const bytes = batchBytesOf(encoded)
+    this.#queue.push({ seq, segment: this.#segment, encoded, bytes })
+    this.#segment.queued += bytes
+    this.#flush()
+    return seq
+  }
+
+  /** Resolves when everything up to `seq` is fsynced; rejects when the journal has failed. */
+  durable(seq: number): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    if (seq <= this.#durableSeq) return Promise.resolve()
+    return new Promise((resolve, reject) => this.#waiters.push({ seq, resolve, reject }))
+  }
+
+  /** One fsync of the journal, whether there is something new or not: the probe's proof that the disk answers. */
+  sync(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    this.#syncWanted = true
+    const done = new Promise<void>((resolve, reject) => this.#syncWaiters.push({ resolve, reject }))
+    this.#flush()
+    return done
+  }
+
+  /** Waits for what is queued and closes the segment, cut to its end. */
+  async close(): Promise<void> {
+    while (this.#flushing !== undefined) await this.#flushing
+    if (this.#failure === undefined) this.#seal(this.#segment)
+  }
+
+  #flush(): void {
+    if (this.#flushing !== undefined || this.#failure !== undefined) return
+    this.#flushing = this.#drain().finally(() => {
+      this.#flushing = undefined
+      // What was queued after the last look at the queue.
+      if (this.#queue.length > 0 || this.#syncWanted) this.#flush()
+    })
+  }
+
+  async #drain(): Promise<void> {
+    try {
+      while (this.#queue.length > 0 || this.#syncWanted) {
+        const segment = this.#queue[0]?.segment ?? this.#segment
+        const group: EncodedTransaction[] = []
+        let last = this.#durableSeq
+        let bytes = 0
+        const firstSeq = this.#queue[0]?.seq ?? 0
+        while (this.#queue[0]?.segment === segment && bytes + this.#queue[0].bytes <= maxBatchBytes) {
+          const next = this.#queue.shift() as QueuedTransaction
+          group.push(next.encoded)
+          bytes += next.bytes
+          last = next.seq
+        }
+        this.#syncWanted = false
+        const synced = this.#syncWaiters.splice(0)
+        if (group.length > 0) {
+          const batch = encodeBatch(group, { firstSeq, durableBefore: segment.durable, epoch: this.#options.epoch })
+          writeAll(segment.fd, batch, segment.written)
+          segment.written += batch.length
+          segment.queued -= bytes
+        }
+        await fdatasync(segment.fd)
+        segment.durable = segment.written
+        this.#durableSeq = last
+        if (segment !== this.#segment && this.#queue[0]?.segment !== segment) this.#seal(segment)
+        const released = this.#waiters.filter((waiter) => waiter.seq <= last)
+        if (released.length > 0) this.#waiters = this.#waiters.filter((waiter) => waiter.seq > last)
+        for (const waiter of released) waiter.resolve()
+        for (const done of synced) done.resolve()
+        if (group.length > 0) this.#options.onDurable?.(last)
+      }
+    } catch (error) {
+      this.#fail(error as Error)
+    }
+  }
+
+  #fail(cause: Error): void {
+    this.#failure = new DaemonGuardError(`the journal could not be written: ${cause.message}`, { where: this.#segment.file, cause })
+    // Before any waiter is told: after this nothing may be answered.
+    this.#options.onFailure(this.#failure)
+    for (const waiter of [...this.#waiters.splice(0), ...this.#syncWaiters.splice(0)]) waiter.reject(this.#failure)
+  }
+
+  #rotate(): void {
+    const previous = this.#segment
+    this.#segment = this.#createSegment(this.#nextSeq)
+    if (!this.#queue.some((queued) => queued.segment === previous) && this.#flushing === undefined) this.#seal(previous)
+  }
+
+  /** The header and the directory entry are durable before anything can be acknowledged from it. */
+  #createSegment(firstSeq: number): Segment {
+    const { directory, databaseId, epoch } = this.#options
+    const file = path.join(directory, segmentName(firstSeq))
+    const fd = openForWriting(file, 'w')
+    try {
+      const createdAt = (this.#options.now ?? Date.now)()
+      writeAll(fd, encodeSegmentHeader({ firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }), 0)
+      const segment: Segment = { file, fd, written: segmentHeaderBytes, durable: segmentHeaderBytes, allocated: segmentHeaderBytes, queued: 0 }
+      this.#allocate(segment, allocationBytes)
+      fs.fsyncSync(fd)
+      syncDirectory(directory)
+      return segment
+    } catch (error) {
+      fs.closeSync(fd)
+      fs.rmSync(file, { force: true })
+      throw error
+    }
+  }
+
+  /** Zero-fills up to `end`, rounded up. A partial fill is kept: the next attempt goes on from there. */
+  #allocate(segment: Segment, end: number): void {
+    const target = Math.ceil(end / allocationBytes) * allocationBytes
+    const zeros = new Uint8Array(allocationBytes)
+    while (segment.allocated < target) {
+      const part = zeros.subarray(0, Math.min(zeros.length, target - segment.allocated))
+      writeAll(segment.fd, part, segment.allocated)
+      segment.allocated += part.length
+    }
+  }
+
+  #seal(segment: Segment): void {
+    fs.ftruncateSync(segment.fd, segment.written)
+    fs.fsyncSync(segment.fd)
+    fs.closeSync(segment.fd)
+  }
+}

@@ -1,0 +1,51 @@
+/** Where everything lies under `agent.data_dir` (design: "The files"). */
+
+import path from 'node:path'
+import type { Config } from './config.ts'
+
+export interface Paths {
+  /** agent.data_dir */
+  data: string
+  database: string
+  journal: string
+  cursors: string
+  snapshots: string
+  quarantine: string
+  deadLetter: string
+  incidents: string
+  /** {databaseId}: this data directory's identity, written by the engine at its first start. */
+  identityFile: string
+  /** pid, start time, nonce, sockets of the running engine. */
+  engineFile: string
+  engineLog: string
+  engineLock: string
+  /** Control socket of the engine. */
+  controlSocket: string
+  agentFile: string
+  agentLock: string
+  /** Control socket of the agent. */
+  agentSocket: string
+}
+
+export function pathsOf(config: Pick<Config, 'agent' | 'engine'>): Paths {
+  const data = config.agent.data_dir
+  const inData = (name: string) => path.join(data, name)
+  return {
+    data,
+    database: config.engine.database,
+    journal: config.engine.journal_dir,
+    cursors: inData('cursors'),
+    snapshots: inData('snapshots'),
+    quarantine: inData('quarantine'),
+    deadLetter: inData('dead-letter'),
+    incidents: inData('incidents'),
+    identityFile: inData('identity.json'),
+    engineFile: inData('engine.json'),
+    engineLog: inData('engine.log'),
+    engineLock: inData('engine.lock'),
+    controlSocket: inData('control.sock'),
+    agentFile: inData('agent.json'),
+    agentLock: inData('agent.lock'),
+    agentSocket: inData('agent.sock'),
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Processes seen from outside: whether one lives, whether it is still the same one (a pid is reused), who holds a file's lock.
+ * Linux answers from /proc; elsewhere only what `kill(pid, 0)` knows.
+ */
+
+import fs from 'node:fs'
+
+/** Identifies one process of one boot: a pid alone may belong to another program by now. */
+export interface ProcessIdentity {
+  pid: number
+  /** Clock ticks between boot and the process's start (proc(5), stat field 22); null where there is no /proc. */
+  startTicks: number | null
+  bootId: string | null
+}
+
+/** True while the process runs; a zombie does not (an init that never reaps would keep it for ever). */
+export function isAlive(pid: number): boolean {
+  // To kill(2), 0 is our own group and a negative number another one.
+  if (pid <= 0) return false
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+  if (process.platform !== 'linux') return true
+  const state = statOf(pid)?.[0]
+  return state !== undefined && state !== 'Z' && state !== 'X'
+}
+
+/** What identifies a living process, or undefined when there is none. */
+export function identify(pid: number): ProcessIdentity | undefined {
+  if (!isAlive(pid)) return undefined
+  const ticks = statOf(pid)?.[19]
+  return { pid, startTicks: ticks === undefined ? null : Number(ticks), bootId: bootId() }
+}
+
+/** True when the process of that identity still lives. */
+export function isSame(identity: ProcessIdentity): boolean {
+  const now = identify(identity.pid)
+  return now !== undefined && now.startTicks === identity.startTicks && now.bootId === identity.bootId
+}
+
+/**
+ * When a process started, milliseconds since the Unix epoch, to about a second; undefined where it can't be known.
+ * Derived from the boot time, so a wall clock that was set since shifts it.
+ */
+export function startedAt(pid: number): number | undefined {
+  const ticks = statOf(pid)?.[19]
+  const boot = read('/proc/stat')?.match(/^btime (\d+)$/m)?.[1]
+  if (ticks === undefined || boot === undefined) return undefined
+  // USER_HZ is 100 on every Linux that Node runs on.
+  return Number(boot) * 1000 + Number(ticks) * 10
+}
+
+/** Bytes a process has read and written so far; undefined where it can't be known. */
+export function trafficOf(pid: number): number | undefined {
+  const io = read(`/proc/${pid}/io`)
+  if (io === undefined) return undefined
+  return Number(io.match(/^rchar: (\d+)$/m)?.[1] ?? 0) + Number(io.match(/^wchar: (\d+)$/m)?.[1] ?? 0)
+}
+
+/** The pid that holds a lock (fcntl or flock) on `file`, or undefined: nobody, or unknown. The file is not opened. */
+export function lockHolder(file: string): number | undefined {
+  const locks = read('/proc/locks')
+  if (locks === undefined) return undefined
+  try {
+    const { dev, ino } = fs.statSync(file, { bigint: true })
+    // makedev(3) as glibc packs it
+    const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn)
+    const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn)
+    const hex = (value: bigint) => value.toString(16).padStart(2, '0')
+    const holder = locks.match(new RegExp(`(?:POSIX|FLOCK) +ADVISORY +\\w+ (\\d+) ${hex(major)}:${hex(minor)}:${ino} `))?.[1]
+    return holder === undefined ? undefined : Number(holder)
+  } catch {
+    return undefined
+  }
+}
+
+let ownBootId: string | null | undefined
+
+function bootId(): string | null {
+  ownBootId ??= read('/proc/sys/kernel/random/boot_id')?.trim() ?? null
+  return ownBootId
+}
+
+/** Fields of /proc/<pid>/stat after the command's name (which may hold anything): the first is the state. */
+function statOf(pid: number): string[] | undefined {
+  const stat = read(`/proc/${pid}/stat`)
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')
+}
+
+function read(file: string): string | undefined {
+  try {
+    return fs.readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}

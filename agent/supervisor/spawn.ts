@@ -1,0 +1,101 @@
+/**
+ * Starts the engine as a process of its own session, with its output in engine.log, and rotates that log. The engine outlives
+ * the agent: nothing here ties the one's life to the other's.
+ */
+
+import { spawn } from 'node:child_process'
+import fs from 'node:fs'
+import { copyDurably, moveDurably, openForWriting } from '../disk.ts'
+import { messageOf } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { type Ending, endingOf, gone } from './endings.ts'
+import { isAlive } from './process.ts'
+
+/** An engine process, child or adopted. */
+export interface EngineProcess {
+  readonly pid: number
+  readonly adopted: boolean
+  /** Resolves once it has ended. Never rejects. */
+  readonly ended: Promise<Ending>
+  /** Null while it runs. */
+  ending: Ending | null
+}
+
+export const logLimit = 16 * 1024 * 1024
+
+/** Starts `command`, detached. A program that cannot be started is an ending, not an exception. */
+export function spawnEngine(options: { command: string; args: string[]; cwd: string; logFile: string; log: Log }): EngineProcess {
+  const output = openLog(options.logFile, options.log)
+  try {
+    const child = spawn(options.command, options.args, {
+      cwd: options.cwd,
+      detached: true,
+      windowsHide: true,
+      stdio: ['ignore', output ?? 'ignore', output ?? 'ignore'],
+      env: engineEnvironment(),
+    })
+    child.unref()
+    const ended = new Promise<Ending>((resolve) => {
+      child.once('error', (error) =>
+        resolve({ name: 'unstarted', code: null, signal: null, text: `it cannot be started: ${messageOf(error)}` }),
+      )
+      child.once('exit', (code, signal) => resolve(endingOf(code, signal)))
+    })
+    return track({ pid: child.pid ?? 0, adopted: false, ended, ending: null })
+  } finally {
+    if (output !== undefined) fs.closeSync(output)
+  }
+}
+
+/** An engine that another agent started: not a child, so its end is known by its control connection (`closed`), then by its pid. */
+export function adoptedProcess(pid: number, closed: Promise<void>): EngineProcess {
+  const ended = closed.then(async () => {
+    // The kernel closes a dying process's sockets a moment before the process is gone.
+    while (isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 10).unref())
+    return gone
+  })
+  return track({ pid, adopted: true, ended, ending: null })
+}
+
+function track(process: EngineProcess): EngineProcess {
+  void process.ended.then((ending) => {
+    process.ending = ending
+  })
+  return process
+}
+
+/** DuckDB's calls run on libuv's pool: four threads would let a few long queries block every commit (facts: node-api). */
+function engineEnvironment(): NodeJS.ProcessEnv {
+  // The service manager's sockets and watchdog are the agent's own.
+  const { NOTIFY_SOCKET: _notify, WATCHDOG_PID: _pid, WATCHDOG_USEC: _usec, LISTEN_FDS: _fds, LISTEN_PID: _listen, ...rest } = process.env
+  return { ...rest, UV_THREADPOOL_SIZE: '16' }
+}
+
+/** Undefined when the log cannot be opened (a full disk): an engine without a log is better than none. */
+function openLog(file: string, log: Log): number | undefined {
+  try {
+    if (sizeOf(file) >= logLimit) moveDurably(file, `${file}.1`)
+    return openForWriting(file, 'a')
+  } catch (error) {
+    log.warn({ file }, `the engine runs without a log: ${messageOf(error)}`)
+    return undefined
+  }
+}
+
+/**
+ * Rotates the log of a running engine: its content is copied to `.1`, then the file is emptied in place, since the engine keeps
+ * it open (for appending). Lines written in between are lost: a log, not data.
+ */
+export function rotateLog(file: string, log: Log, limit = logLimit): void {
+  try {
+    if (sizeOf(file) < limit) return
+    copyDurably(file, `${file}.1`)
+    fs.closeSync(openForWriting(file, 'w'))
+  } catch (error) {
+    log.warn({ file }, `the engine's log cannot be rotated: ${messageOf(error)}`)
+  }
+}
+
+export function sizeOf(file: string): number {
+  return fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0
+}

@@ -1,0 +1,102 @@
+/**
+ * One CommonJS file out of agent/main.ts and all that it imports (the form that Node's single-executable format asks for),
+ * and the native addons that it will find among the executable's assets.
+ */
+
+import { createHash } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { crc32 } from 'node:zlib'
+import esbuild from 'esbuild'
+import { type Addon, type AddonFile, assetKey } from './addons.ts'
+
+export interface Bundle {
+  /** The bundled program. */
+  file: string
+  /** Asset key → file, for the executable. */
+  assets: Record<string, string>
+}
+
+const root = path.dirname(import.meta.dirname)
+
+/** Each addon's files, the one to load first, for `<platform>-<arch>` as Node spells them. */
+function addonSources(target: string): Record<string, string[]> {
+  const bindings = path.join(root, 'node_modules/@duckdb', `node-bindings-${target}`)
+  const library = target.startsWith('win32') ? 'duckdb.dll' : 'libduckdb.so'
+  const koffi = path.join(root, 'node_modules/@koromix', `koffi-${target}`, target.replace('-', '_'))
+  return {
+    duckdb: [path.join(bindings, 'duckdb.node'), path.join(bindings, library)],
+    koffi: [path.join(koffi, 'koffi.node')],
+  }
+}
+
+/** Bundles `entry` for `target` (`linux-x64`) into `directory`. Fails on anything that would only fail when run. */
+export async function bundle(options: { entry: string; directory: string; target: string }): Promise<Bundle> {
+  const assets: Record<string, string> = {}
+  const addons = Object.entries(addonSources(options.target)).map(([name, files]): Addon => {
+    for (const file of files) assets[assetKey(name, path.basename(file))] = file
+    return { name, files: files.map(describeFile) }
+  })
+  const file = path.join(options.directory, 'daemonguard.cjs')
+  const { metafile } = await esbuild.build({
+    entryPoints: [options.entry],
+    outfile: file,
+    bundle: true,
+    absWorkingDir: root,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    // Readable stack traces are worth more than the few kilobytes.
+    keepNames: true,
+    legalComments: 'none',
+    plugins: [nativeAddons(addons, options.target)],
+    // CommonJS has no import.meta. In the executable all three name the executable itself; node-cron reads one at its start.
+    banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href" },
+    define: { 'import.meta.url': 'bundleUrl', 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
+    metafile: true,
+    logLevel: 'warning',
+  })
+  refuseOwnPaths(Object.keys(metafile.inputs))
+  return { file, assets }
+}
+
+/** Our own sources lie nowhere when packed: only agent/runtime.ts may ask where it is. What else does would break in the executable alone. */
+function refuseOwnPaths(inputs: readonly string[]): void {
+  for (const input of inputs) {
+    if (!/^(agent|plugins)\//.test(input) || input === 'agent/runtime.ts') continue
+    if (/\bimport\.meta\b/.test(fs.readFileSync(path.join(root, input), 'utf8')))
+      throw new Error(`${input} reads import.meta: ask agent/runtime.ts instead`)
+  }
+}
+
+function describeFile(file: string): AddonFile {
+  const content = fs.readFileSync(file)
+  return {
+    name: path.basename(file),
+    size: content.length,
+    sha256: createHash('sha256').update(content).digest('hex'),
+    crc32: crc32(content),
+  }
+}
+
+/** Puts build/addons.ts in the place of the packages whose only work is to find a `.node` file in node_modules. */
+function nativeAddons(addons: readonly Addon[], target: string): esbuild.Plugin {
+  const loaders: Record<string, string> = { '@duckdb/node-bindings': 'duckdb', [`@koromix/koffi-${target}`]: 'koffi' }
+  return {
+    name: 'native-addons',
+    setup(build) {
+      build.onResolve({ filter: /^(@duckdb\/node-bindings|@koromix\/koffi-.*)$/ }, ({ path: name }) => {
+        const addon = loaders[name]
+        // koffi asks for the other platforms' packages too, each inside a try of its own.
+        return addon === undefined ? { path: name, external: true } : { path: addon, namespace: 'native-addon' }
+      })
+      // koffi's ES module asks for its addon through createRequire, which no bundler sees; its CommonJS one does not.
+      build.onResolve({ filter: /^koffi$/ }, () => ({ path: path.join(root, 'node_modules/koffi/index.cjs') }))
+      build.onLoad({ filter: /.*/, namespace: 'native-addon' }, ({ path: name }) => ({
+        contents: `module.exports = require('./build/addons.ts').loadAddon(${JSON.stringify(addons.find((addon) => addon.name === name))})`,
+        resolveDir: root,
+        loader: 'js',
+      }))
+    },
+  }
+}

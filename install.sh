@@ -1,0 +1,272 @@
+#!/bin/sh
+# Installs DaemonGuard as a systemd service, or removes it. `./install.sh --help` says how; --dry-run shows every step.
+# Safe to run again: it upgrades the executable and never touches an existing configuration or data.
+set -eu
+
+name=daemonguard
+user=daemonguard
+bin_dir=/usr/local/bin
+config_dir=/etc/daemonguard
+data_dir=/var/lib/daemonguard
+cache_dir=/var/cache/daemonguard
+run_dir=/run/daemonguard
+unit_dir=/etc/systemd/system
+healthy_within=60
+
+here=$(cd "$(dirname "$0")" && pwd)
+action=install
+dry_run=no
+purge=no
+root=''
+executable=''
+unfinished=''
+
+usage() {
+  cat <<'EOF'
+install.sh [FILE]              install or upgrade, then start and wait until it is healthy
+install.sh --uninstall         remove program and service; keep data and configuration
+install.sh --uninstall --purge remove those too
+
+FILE is the daemonguard executable; default: beside this script, then dist/daemonguard.
+
+  --root DIR   put the files under DIR (an image, a package) and stop there: no user, no service, no root needed
+  --dry-run    print what would be done, change nothing
+  --help       this text
+
+It installs /usr/local/bin/daemonguard, /etc/daemonguard/config.yaml (never overwritten), /var/lib/daemonguard (data) and
+the unit daemonguard.service, which runs as the user daemonguard.
+EOF
+}
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+  printf 'install.sh: %s\n' "$1" >&2
+  [ $# -lt 2 ] || printf '  hint: %s\n' "$2" >&2
+  exit 1
+}
+
+usage_error() {
+  printf 'install.sh: %s\n  hint: install.sh --help\n' "$1" >&2
+  exit 2
+}
+
+# Every change goes through here, so that --dry-run shows exactly what would be done.
+run() {
+  if [ "$dry_run" = yes ]; then say "would run: $*"; else "$@"; fi
+}
+
+# put_file MODE DESTINATION: standard input becomes the file, whole or not at all.
+put_file() {
+  if [ "$dry_run" = yes ]; then
+    cat >/dev/null
+    say "would write: $2 ($1)"
+    return
+  fi
+  cat >"$2.new"
+  chmod "$1" "$2.new"
+  mv -f "$2.new" "$2"
+}
+
+# own USER:GROUP FILE…: nothing to give away in a --root.
+own() {
+  [ -n "$root" ] || run chown "$@"
+}
+
+clean_up() {
+  [ -z "$unfinished" ] || rm -rf "$unfinished"
+}
+
+has_systemd() { [ -z "$root" ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
+
+# As the service's user, with a cache of its own that goes away: the program unpacks its libraries there.
+as_service_user() {
+  if command -v runuser >/dev/null 2>&1; then
+    runuser -u "$user" -- env "XDG_CACHE_HOME=$unfinished/cache" "$@"
+  else
+    # The program and its arguments are ours and hold no blank.
+    su -s /bin/sh "$user" -c "XDG_CACHE_HOME=$unfinished/cache $*"
+  fi
+}
+
+parse_arguments() {
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --help | -h) usage && exit 0 ;;
+      --dry-run) dry_run=yes ;;
+      --uninstall) action=uninstall ;;
+      --purge) purge=yes ;;
+      --root)
+        [ $# -ge 2 ] || usage_error '--root needs a directory'
+        root=${2%/}
+        shift
+        ;;
+      --root=*) root=${1#--root=} && root=${root%/} ;;
+      -*) usage_error "unknown option $1" ;;
+      *)
+        [ -z "$executable" ] || usage_error "one executable is enough: $executable, not also $1"
+        executable=$1
+        ;;
+    esac
+    shift
+  done
+  [ "$purge" = no ] || [ "$action" = uninstall ] || usage_error '--purge belongs to --uninstall'
+  case $root in
+    '' | /*) ;;
+    *) usage_error "--root needs an absolute path, not $root" ;;
+  esac
+}
+
+require_linux_and_root() {
+  [ "$(uname -s)" = Linux ] || fail "this installs on Linux, not on $(uname -s)"
+  if [ -z "$root" ] && [ "$dry_run" = no ] && [ "$(id -u)" -ne 0 ]; then
+    fail 'a system service is installed by root' "sudo $0, or without installing: ./daemonguard run -c config.yaml"
+  fi
+}
+
+find_executable() {
+  if [ -z "$executable" ]; then
+    for candidate in "$here/$name" "$here/dist/$name"; do
+      [ ! -f "$candidate" ] || { executable=$candidate && break; }
+    done
+  fi
+  [ -n "$executable" ] || fail "no $name executable beside this script or in dist/" 'npm ci && npm run build, or name the file: install.sh FILE'
+  [ -f "$executable" ] || fail "$executable is not a file"
+  sums=$(dirname "$executable")/SHA256SUMS
+  if [ -f "$sums" ] && [ "$(basename "$executable")" = "$name" ]; then
+    wanted=$(sed -n "s/^\([0-9a-f]\{64\}\)  $name\$/\1/p" "$sums")
+    found=$(sha256sum "$executable" | cut -d ' ' -f 1)
+    [ "$wanted" = "$found" ] || fail "$executable is not the file that $sums names: its SHA-256 is $found" 'copy it again, or build it again: npm run build'
+  fi
+  for candidate in "$here/$name.service" "$here/build/$name.service"; do
+    [ ! -f "$candidate" ] || { unit=$candidate && break; }
+  done
+  [ -n "${unit:-}" ] || fail "no $name.service beside this script or in build/"
+}
+
+create_user() {
+  [ -z "$root" ] || return 0
+  if ! getent group "$user" >/dev/null; then run groupadd --system "$user"; fi
+  if ! getent passwd "$user" >/dev/null; then
+    run useradd --system --gid "$user" --home-dir "$data_dir" --no-create-home --shell /usr/sbin/nologin "$user"
+  fi
+}
+
+create_directories() {
+  run mkdir -p "$root$bin_dir" "$root$config_dir" "$root$data_dir" "$root$unit_dir"
+  run chmod 0700 "$root$data_dir"
+  run chmod 0750 "$root$config_dir"
+  own "$user:$user" "$root$data_dir"
+  own "root:$user" "$root$config_dir"
+}
+
+write_config() {
+  config=$root$config_dir/config.yaml
+  if [ -e "$config" ]; then
+    say "kept: $config"
+    return
+  fi
+  put_file 0640 "$config" <<EOF
+# DaemonGuard. Every key and its default: config.example.yaml. After a change: daemonguard check && systemctl restart $name
+agent:
+  data_dir: $data_dir
+engine:
+  # psql -h $run_dir -p 5433, for members of the group $user; and 127.0.0.1:5433
+  socket_dir: $run_dir
+plugins: {}
+EOF
+  own "root:$user" "$config"
+}
+
+# The new program reads the configuration before anything of the old one is replaced.
+install_executable() {
+  target=$root$bin_dir/$name
+  if [ "$dry_run" = yes ]; then
+    say "would copy: $executable to $target"
+    [ -n "$root" ] || say "would check first, with the new executable: $config_dir/config.yaml"
+    return
+  fi
+  unfinished=$(mktemp -d "$root$bin_dir/.$name.XXXXXX")
+  chmod 0755 "$unfinished"
+  cp "$executable" "$unfinished/$name"
+  chmod 0755 "$unfinished/$name"
+  version=$(XDG_CACHE_HOME=$unfinished/cache "$unfinished/$name" --version) || fail "$executable does not run on this machine"
+  if [ -z "$root" ]; then
+    rm -rf "$unfinished/cache"
+    mkdir "$unfinished/cache"
+    chown "$user:$user" "$unfinished/cache"
+    [ -d "$run_dir" ] || install -d -m 0750 -o "$user" -g "$user" "$run_dir"
+    as_service_user "$unfinished/$name" check -c "$config_dir/config.yaml" ||
+      fail "$version refuses $config_dir/config.yaml; nothing was replaced" "correct it, then run install.sh again"
+  fi
+  mv -f "$unfinished/$name" "$target"
+  say "installed: $target, version $version"
+}
+
+start_service() {
+  put_file 0644 "$root$unit_dir/$name.service" <"$unit"
+  [ -z "$root" ] || return 0
+  if ! has_systemd; then
+    say "This machine runs no systemd, so no service was started. Run the agent under the supervisor that it has, as the user $user:"
+    say "  install -d -m 0750 -o $user -g $user $run_dir     (after each boot)"
+    say "  su -s /bin/sh $user -c '$bin_dir/$name run -c $config_dir/config.yaml'"
+    return
+  fi
+  run systemctl daemon-reload
+  run systemctl enable --quiet "$name"
+  run systemctl restart "$name"
+  [ "$dry_run" = yes ] || wait_until_healthy
+}
+
+wait_until_healthy() {
+  waited=0
+  until status=$("$bin_dir/$name" status -c "$config_dir/config.yaml" 2>&1); do
+    if [ "$waited" -ge "$healthy_within" ] || [ "$(systemctl is-failed "$name")" = failed ]; then
+      printf '%s\n' "$status" >&2
+      journalctl -u "$name" -n 20 --no-pager >&2 || true
+      fail "$name was installed, but it is not healthy; above is why" "systemctl status $name; $name status"
+    fi
+    sleep 1
+    waited=$((waited + 1))
+  done
+  say "$status"
+  say "running: systemctl status $name; psql -h 127.0.0.1 -p 5433; $name status"
+}
+
+uninstall() {
+  if has_systemd && [ -f "$unit_dir/$name.service" ]; then run systemctl disable --now --quiet "$name"; fi
+  if [ -z "$root" ] && [ -x "$bin_dir/$name" ] && [ -f "$config_dir/config.yaml" ]; then
+    # The engine outlives its agent. It is stopped by its own command, which checkpoints first.
+    run "$bin_dir/$name" stop --engine -c "$config_dir/config.yaml" ||
+      fail 'the engine could not be stopped; nothing was removed' "$name stop --engine; then run install.sh --uninstall again"
+  fi
+  run rm -rf "$root$bin_dir/$name" "$root$unit_dir/$name.service" "$root$cache_dir" "$root$run_dir"
+  if has_systemd; then run systemctl daemon-reload; fi
+  if [ "$purge" = no ]; then
+    say "kept: $root$data_dir and $root$config_dir (install.sh --uninstall --purge removes them)"
+    return
+  fi
+  run rm -rf "$root$data_dir" "$root$config_dir"
+  if [ -z "$root" ]; then
+    if getent passwd "$user" >/dev/null; then
+      run userdel "$user" || fail "everything was removed but the user $user, under which something still runs" "ps -u $user; then userdel $user"
+    fi
+    if getent group "$user" >/dev/null; then run groupdel "$user"; fi
+  fi
+}
+
+parse_arguments "$@"
+require_linux_and_root
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+if [ "$action" = uninstall ]; then
+  uninstall
+else
+  find_executable
+  create_user
+  create_directories
+  write_config
+  install_executable
+  start_service
+fi

@@ -1,0 +1,154 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { TransactionEncoder } from '../../agent/journal/record.ts'
+import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
+import { readTransactions } from '../../agent/journal/transactions.ts'
+import type { Change, Table } from '../../agent/journal/types.ts'
+import { JournalWriter } from '../../agent/journal/writer.ts'
+import { plainChanges, verifyJournal } from '../../agent/journal-check.ts'
+import { temporaryDirectory } from '../support/temp.ts'
+
+const test = suite('journal check')
+let directory: string
+
+const trades: Table = {
+  schema: 'main',
+  name: 'trades',
+  columns: [
+    { name: 'id', type: { kind: 'BIGINT' }, sqlType: 'BIGINT', nullable: false },
+    { name: 'price', type: { kind: 'DECIMAL', width: 18, scale: 2 }, sqlType: 'DECIMAL(18,2)', nullable: true },
+    { name: 'tags', type: { kind: 'LIST', child: { kind: 'VARCHAR' } }, sqlType: 'VARCHAR[]', nullable: true },
+  ],
+  primaryKey: [0],
+}
+const insert = (id: number): Change => ({
+  kind: 'insert',
+  table: trades,
+  rows: {
+    count: 2,
+    columns: [
+      [BigInt(id), 2n ** 60n],
+      [1234n, null],
+      [['a', 'b'], []],
+    ],
+  },
+})
+
+/** Writes each list of changes as a transaction of its own, one batch each, in segments of `segmentBytes`. */
+async function write(transactions: Change[][], segmentBytes?: number): Promise<void> {
+  const writer = new JournalWriter({
+    directory,
+    databaseId: '00000000-0000-4000-8000-000000000001',
+    epoch: 1,
+    nextSeq: 1,
+    segmentBytes,
+    onFailure: (error) => {
+      throw error
+    },
+  })
+  for (const changes of transactions) {
+    const encoder = new TransactionEncoder()
+    for (const change of changes) encoder.add(change)
+    const encoded = encoder.finish()
+    writer.reserve(encoded)
+    const seq = writer.append(encoded, 1_800_000_000_000)
+    await writer.durable(seq)
+  }
+  await writer.close()
+}
+
+function flip(file: string, offset: number): void {
+  const fd = fs.openSync(file, 'r+')
+  const byte = Buffer.alloc(1)
+  fs.readSync(fd, byte, 0, 1, offset)
+  byte[0] = (byte[0] as number) ^ 1
+  fs.writeSync(fd, byte, 0, 1, offset)
+  fs.closeSync(fd)
+}
+
+test.before.each(() => {
+  directory = path.join(temporaryDirectory('journal'), 'journal')
+})
+
+test('an intact journal is clean, over segment boundaries', async () => {
+  await write(
+    Array.from({ length: 20 }, (_, i) => [insert(i)]),
+    6000,
+  )
+  const result = verifyJournal(directory)
+  assert.equal(
+    [result.verdict, result.firstSeq, result.lastSeq, result.transactions, result.gaps, result.damage],
+    ['clean', 1, 20, 20, [], []],
+  )
+  assert.ok(result.segments > 1)
+  assert.is(verifyJournal(path.join(directory, 'none')).verdict, 'clean')
+})
+
+test('one flipped bit in the middle is damage, and names the transaction that is missing', async () => {
+  await write([[insert(1)], [insert(2)], [insert(3)]])
+  const [segment] = listSegments(directory)
+  flip(segment?.file as string, segmentHeaderBytes + 70)
+  const result = verifyJournal(directory)
+  assert.is(result.verdict, 'damaged')
+  assert.equal([result.damage.length, result.damage[0]?.offset, result.transactions, result.firstSeq], [1, segmentHeaderBytes, 2, 2])
+})
+
+test('a gap between two segments is damage', async () => {
+  await write(
+    Array.from({ length: 20 }, (_, i) => [insert(i)]),
+    6000,
+  )
+  const segments = listSegments(directory)
+  fs.rmSync(segments[1]?.file as string)
+  const result = verifyJournal(directory)
+  assert.equal(
+    [result.verdict, result.gaps],
+    ['damaged', [{ firstSeq: segments[1]?.firstSeq, lastSeq: (segments[2]?.firstSeq as number) - 1 }]],
+  )
+})
+
+test('a bad last batch is inconclusive without an engine, damage if it is known to be durable, and nothing if it is not durable yet', async () => {
+  await write([[insert(1)], [insert(2)]])
+  const [segment] = listSegments(directory)
+  const file = segment?.file as string
+  flip(file, fs.statSync(file).size - 20)
+  assert.is(verifyJournal(directory).verdict, 'inconclusive')
+  assert.is(verifyJournal(directory, 2).verdict, 'damaged')
+  assert.is(verifyJournal(directory, 1).verdict, 'clean')
+})
+
+test('a segment without its header is damage', async () => {
+  await write([[insert(1)]])
+  const [segment] = listSegments(directory)
+  flip(segment?.file as string, 20)
+  assert.is(verifyJournal(directory).verdict, 'damaged')
+})
+
+test('changes are printed one row an object, and lose nothing', async () => {
+  const update: Change = { kind: 'update', table: trades, rows: { count: 1, columns: [[1n], [500n], [null]] }, changed: [1] }
+  const remove: Change = { kind: 'delete', table: trades, rows: { count: 1, columns: [[1n]] } }
+  const create: Change = {
+    kind: 'schema',
+    sql: 'CREATE TABLE x (i INT)',
+    verb: 'CREATE',
+    searchPath: 'main',
+    timeZone: 'UTC',
+    tables: [{ schema: 'main', name: 'x' }],
+  }
+  await write([[create], [insert(1), update, remove], [{ kind: 'sequence', schema: 'main', name: 's', value: 5n }]])
+  const printed = [...readTransactions(directory, 1)].flatMap((transaction) =>
+    [...plainChanges(transaction)].map(({ time: _time, ...rest }) => rest),
+  )
+  assert.equal(JSON.parse(JSON.stringify(printed)), [
+    { seq: 1, kind: 'schema', sql: 'CREATE TABLE x (i INT)', searchPath: 'main', timeZone: 'UTC', tables: ['main.x'] },
+    { seq: 2, kind: 'insert', table: 'main.trades', row: { id: 1, price: '12.34', tags: ['a', 'b'] } },
+    { seq: 2, kind: 'insert', table: 'main.trades', row: { id: '1152921504606846976', price: null, tags: [] } },
+    { seq: 2, kind: 'update', table: 'main.trades', changed: ['price'], row: { id: 1, price: '5.00', tags: null } },
+    { seq: 2, kind: 'delete', table: 'main.trades', key: { id: 1 } },
+    { seq: 3, kind: 'sequence', sequence: 'main.s', value: 5 },
+  ])
+})
+
+test.run()

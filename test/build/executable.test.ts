@@ -1,0 +1,72 @@
+/** The packed program, not the sources: dist/daemonguard is built when it is older than any of them. */
+
+import { createHash } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Ledger } from '../../agent/demo/ledger.ts'
+import { runChild } from '../support/process.ts'
+import { temporaryDirectory } from '../support/temp.ts'
+import { builtExecutable } from './built.ts'
+
+const { version } = JSON.parse(fs.readFileSync('package.json', 'utf8')) as { version: string }
+// Away from the sources, with a cache of its own: nothing of this checkout or of an earlier start may help it.
+const home = temporaryDirectory('dg')
+const env = { HOME: home, XDG_CACHE_HOME: undefined, CACHE_DIRECTORY: undefined, NODE_PATH: undefined, NODE_OPTIONS: undefined }
+let executable = ''
+
+test.before(async () => {
+  executable = path.join(home, 'daemonguard')
+  fs.copyFileSync(await builtExecutable(), executable)
+})
+
+test('it tells its version, without unpacking anything', async () => {
+  const { code, stdout } = await runChild(executable, ['--version'], { cwd: home, env })
+  assert.is(code, 0)
+  assert.is(stdout, `${version}\n`)
+  assert.not(fs.existsSync(`${home}/.cache`))
+})
+
+test('from the second start on it tells its version within 150 ms', async () => {
+  // The best of five: the machine may be busy with other things, the program not.
+  let best = Number.POSITIVE_INFINITY
+  for (let run = 0; run < 5; run += 1) {
+    const started = performance.now()
+    await runChild(executable, ['--version'], { cwd: home, env })
+    best = Math.min(best, performance.now() - started)
+  }
+  assert.ok(best <= 150, `${best.toFixed(0)} ms`)
+})
+
+test('an unknown command ends with 2', async () => {
+  assert.is((await runChild(executable, ['no-such-command'], { cwd: home, env })).code, 2)
+})
+
+test('SHA256SUMS names the program, its installer and the unit as they are', () => {
+  const lines = fs.readFileSync('dist/SHA256SUMS', 'utf8').trim().split('\n')
+  assert.is(lines.length, 3)
+  for (const line of lines) {
+    const [sum, name] = line.split('  ') as [string, string]
+    assert.is(
+      createHash('sha256')
+        .update(fs.readFileSync(path.join('dist', name)))
+        .digest('hex'),
+      sum,
+      name,
+    )
+  }
+})
+
+test('its demo loses nothing and doubles nothing', async () => {
+  const { code, stdout, stderr } = await runChild(executable, ['demo', '--json'], { cwd: home, env, deadline: 170_000 })
+  const ledger = JSON.parse(stdout) as Ledger
+  assert.equal(ledger.problems, [], stderr)
+  assert.is(code, 0)
+  assert.is(ledger.lost, 0)
+  assert.is(ledger.duplicated, 0)
+  assert.is(ledger.faults.length, 4)
+  assert.ok(fs.readdirSync(`${home}/.cache/daemonguard`).some((name) => name.startsWith('duckdb-')))
+})
+
+test.run()

@@ -1,0 +1,118 @@
+/** install.sh where no systemd and no root are needed: --root and --dry-run. The service itself is tested in a booted container. */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { runChild } from '../support/process.ts'
+import { temporaryDirectory } from '../support/temp.ts'
+
+const script = path.resolve('install.sh')
+
+/** A stand-in that answers --version: what install.sh asks of an executable before it takes it. */
+function executable(version: string, exit = 0): string {
+  const file = path.join(temporaryDirectory(), 'daemonguard')
+  fs.writeFileSync(file, `#!/bin/sh\necho ${version}\nexit ${exit}\n`, { mode: 0o755 })
+  return file
+}
+
+function install(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  return runChild('/bin/sh', [script, ...args])
+}
+
+function mode(file: string): number {
+  return fs.statSync(file).mode & 0o777
+}
+
+test('it puts program, configuration, data directory and unit where they belong, with their modes', async () => {
+  const root = temporaryDirectory()
+  const { code, stdout, stderr } = await install('--root', root, executable('1.2.3'))
+  assert.is(code, 0, stderr)
+  assert.match(stdout, /version 1\.2\.3/)
+  assert.is(mode(`${root}/usr/local/bin/daemonguard`), 0o755)
+  assert.is(mode(`${root}/var/lib/daemonguard`), 0o700)
+  assert.is(mode(`${root}/etc/daemonguard/config.yaml`), 0o640)
+  assert.match(fs.readFileSync(`${root}/etc/daemonguard/config.yaml`, 'utf8'), /data_dir: \/var\/lib\/daemonguard\n/)
+  assert.equal(fs.readFileSync(`${root}/etc/systemd/system/daemonguard.service`), fs.readFileSync('build/daemonguard.service'))
+  assert.equal(fs.readdirSync(`${root}/usr/local/bin`), ['daemonguard'])
+})
+
+test('run again it replaces the program and leaves the configuration alone', async () => {
+  const root = temporaryDirectory()
+  await install('--root', root, executable('1.0.0'))
+  fs.writeFileSync(`${root}/etc/daemonguard/config.yaml`, 'mine')
+  const { code, stdout } = await install(`--root=${root}`, executable('2.0.0'))
+  assert.is(code, 0)
+  assert.match(stdout, /kept: .*config\.yaml/)
+  assert.is(fs.readFileSync(`${root}/etc/daemonguard/config.yaml`, 'utf8'), 'mine')
+  assert.match(fs.readFileSync(`${root}/usr/local/bin/daemonguard`, 'utf8'), /2\.0\.0/)
+})
+
+test('a program that does not run here replaces nothing and leaves nothing behind', async () => {
+  const root = temporaryDirectory()
+  await install('--root', root, executable('1.0.0'))
+  const { code, stderr } = await install('--root', root, executable('2.0.0', 1))
+  assert.is(code, 1)
+  assert.match(stderr, /does not run on this machine/)
+  assert.match(fs.readFileSync(`${root}/usr/local/bin/daemonguard`, 'utf8'), /1\.0\.0/)
+  assert.equal(fs.readdirSync(`${root}/usr/local/bin`), ['daemonguard'])
+})
+
+test('a program that is not the one its SHA256SUMS names is refused', async () => {
+  const file = executable('1.0.0')
+  fs.writeFileSync(path.join(path.dirname(file), 'SHA256SUMS'), `${'0'.repeat(64)}  daemonguard\n`)
+  const root = temporaryDirectory()
+  const { code, stderr } = await install('--root', root, file)
+  assert.is(code, 1)
+  assert.match(stderr, /is not the file that .*SHA256SUMS names/)
+  assert.equal(fs.readdirSync(root), [])
+})
+
+test('uninstalling keeps data and configuration unless told to purge', async () => {
+  const root = temporaryDirectory()
+  await install('--root', root, executable('1.0.0'))
+  fs.writeFileSync(`${root}/var/lib/daemonguard/trade_data.duckdb`, 'rows')
+  const kept = await install('--root', root, '--uninstall')
+  assert.is(kept.code, 0, kept.stderr)
+  assert.not(fs.existsSync(`${root}/usr/local/bin/daemonguard`))
+  assert.not(fs.existsSync(`${root}/etc/systemd/system/daemonguard.service`))
+  assert.ok(fs.existsSync(`${root}/var/lib/daemonguard/trade_data.duckdb`))
+  assert.ok(fs.existsSync(`${root}/etc/daemonguard/config.yaml`))
+  const purged = await install('--root', root, '--uninstall', '--purge')
+  assert.is(purged.code, 0, purged.stderr)
+  assert.not(fs.existsSync(`${root}/var/lib/daemonguard`))
+  assert.not(fs.existsSync(`${root}/etc/daemonguard`))
+})
+
+test('a dry run names every step and changes nothing', async () => {
+  const root = temporaryDirectory()
+  const { code, stdout } = await install('--dry-run', '--root', root, executable('1.0.0'))
+  assert.is(code, 0)
+  for (const step of ['would copy: ', 'would write: ', 'would run: mkdir', 'config.yaml (0640)', 'daemonguard.service (0644)'])
+    assert.ok(stdout.includes(step), step)
+  assert.equal(fs.readdirSync(root), [])
+})
+
+test('mistakes in the call are usage errors with a hint', async () => {
+  for (const args of [['--bogus'], ['--root'], ['--root', 'relative'], ['--purge'], ['a', 'b']]) {
+    const { code, stderr } = await install(...args)
+    assert.is(code, 2, args.join(' '))
+    assert.match(stderr, /hint: install\.sh --help/)
+  }
+})
+
+test('without root it says how to become root, or how to run without installing', async () => {
+  if (process.getuid?.() !== 0) {
+    const { code, stderr } = await install(executable('1.0.0'))
+    assert.is(code, 1)
+    assert.match(stderr, /sudo .*daemonguard run/)
+    return
+  }
+  const { code, stderr } = await runChild('setpriv', ['--reuid', '65534', '--clear-groups', '/bin/sh', '-s', '--', '/bin/true'], {
+    input: fs.readFileSync(script, 'utf8').replace('$(dirname "$0")', '/'),
+  })
+  assert.is(code, 1)
+  assert.match(stderr, /sudo .*daemonguard run/)
+})
+
+test.run()

@@ -1,0 +1,182 @@
+/** The checkpointer over an engine that counts: when a checkpoint is due, what a refusal does, and what a restart of the engine does. */
+
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { silentLog } from '../../agent/log.ts'
+import type { EngineControl, EngineStatus, PluginContext } from '../../agent/plugin.ts'
+import checkpointer from '../../plugins/checkpointer.ts'
+import { createTestClock } from '../support/clock.ts'
+import { waitFor } from '../support/wait.ts'
+
+const test = suite('checkpointer')
+
+/** An engine reduced to what a checkpoint means: the file's seq catches up with the journal's. */
+class CountingEngine {
+  durable = 0
+  watermark = 0
+  checkpoints = 0
+  attempts = 0
+  refusal: string | null = null
+  up = true
+  /** While set, a checkpoint takes until it resolves. */
+  busy: Promise<void> | null = null
+
+  async status(): Promise<EngineStatus> {
+    if (!this.up) throw new Error('no engine is there')
+    return { durableSeq: this.durable, watermark: this.watermark, lastCheckpointAt: null } as EngineStatus
+  }
+
+  async checkpoint(): Promise<{ watermark: number }> {
+    this.attempts++
+    const at = this.durable
+    await this.busy
+    if (!this.up) throw new Error('no engine is there')
+    if (this.refusal !== null) throw new Error(this.refusal)
+    this.watermark = at
+    this.checkpoints++
+    return { watermark: at }
+  }
+}
+
+async function begin(engine = new CountingEngine(), written: object = {}) {
+  const clock = createTestClock()
+  const alerts: string[] = []
+  let tick: (signal: AbortSignal) => Promise<void> = async () => {}
+  let told: (state: 'up' | 'down') => void = () => {}
+  let pushed: (seq: number) => void = () => {}
+  const context = {
+    name: 'checkpointer',
+    log: silentLog,
+    clock,
+    engine: engine as Partial<EngineControl> as EngineControl,
+    alert: (message: string) => alerts.push(message),
+    schedule: (_cron: string, _deadline: number, run: typeof tick) => {
+      tick = run
+    },
+    onEngine: (listener: typeof told) => {
+      told = listener
+    },
+    onDurable: (listener: typeof pushed) => {
+      pushed = listener
+    },
+  } as Partial<PluginContext> as PluginContext
+  const plugin = await checkpointer.start(context, checkpointer.options.parse(written))
+  await waitFor('its first look', () => plugin.health().facts.watermark !== null || !engine.up)
+  return {
+    engine,
+    plugin,
+    clock,
+    alerts,
+    commit(n: number) {
+      engine.durable += n
+      pushed(engine.durable)
+    },
+    tick: () => tick(new AbortController().signal),
+    tell: (state: 'up' | 'down') => told(state),
+  }
+}
+
+test('its defaults are those of the design', () => {
+  assert.equal(checkpointer.options.parse({}), { every_transactions: 5000, schedule: '0 * * * *' })
+  assert.throws(() => checkpointer.options.parse({ every_transactions: 0 }))
+})
+
+test('every 5,000 transactions there is one checkpoint', async () => {
+  const { engine, commit, plugin } = await begin()
+  commit(4999)
+  assert.is(engine.attempts, 0)
+  commit(1)
+  await waitFor('the checkpoint', () => engine.checkpoints === 1)
+  assert.is(engine.watermark, 5000)
+  for (let i = 0; i < 10; i++) {
+    commit(1000)
+    await Promise.resolve()
+  }
+  await waitFor('the file to be less than 5,000 behind', () => engine.durable - engine.watermark < 5000)
+  await plugin.stop()
+  await plugin.stop()
+})
+
+test('what comes in during a checkpoint is answered by the next one, never by two at once', async () => {
+  const { engine, commit, plugin } = await begin(undefined, { every_transactions: 10 })
+  const { promise, resolve } = Promise.withResolvers<void>()
+  engine.busy = promise
+  commit(10)
+  commit(10)
+  commit(10)
+  assert.is(engine.attempts, 1)
+  engine.busy = null
+  resolve()
+  await waitFor('the second checkpoint', () => engine.checkpoints === 2)
+  assert.is(engine.watermark, 30)
+  await plugin.stop()
+})
+
+test('cron makes a checkpoint when there is anything new, and none when there is not', async () => {
+  const { engine, commit, tick, plugin } = await begin()
+  await tick()
+  assert.is(engine.attempts, 0)
+  commit(1)
+  await tick()
+  assert.is(engine.watermark, 1)
+  await tick()
+  assert.is(engine.attempts, 1)
+  await plugin.stop()
+})
+
+test('a refused checkpoint is asked for again soon, and after ten minutes the operator is told, once', async () => {
+  const { engine, commit, clock, alerts, plugin } = await begin(undefined, { every_transactions: 10 })
+  engine.refusal = 'a transaction that updated rows is open'
+  commit(10)
+  for (const pause of [1000, 2000, 4000, 8000, 15_000, 15_000]) {
+    await waitFor(`the pause of ${pause} ms`, () => clock.sleeping(pause).includes(pause))
+    clock.advance(pause)
+  }
+  assert.equal(alerts, [])
+  clock.advance(600_000)
+  await waitFor('the alert', () => alerts.length === 1)
+  assert.match(alerts[0] ?? '', 'a transaction that updated rows is open')
+  assert.not(plugin.health().healthy)
+  const { attempts } = engine
+  clock.advance(60_000)
+  await waitFor('another attempt', () => engine.attempts > attempts)
+  assert.is(alerts.length, 1)
+  engine.refusal = null
+  await waitFor('the next pause', () => clock.sleeping(15_000).length > 0)
+  clock.advance(60_000)
+  await waitFor('the checkpoint', () => engine.watermark === 10)
+  assert.ok(plugin.health().healthy)
+  await plugin.stop()
+})
+
+test('an engine that goes away ends the asking, and a new one is looked at afresh', async () => {
+  const { engine, commit, tell, clock, plugin } = await begin(undefined, { every_transactions: 10 })
+  engine.refusal = 'busy'
+  commit(10)
+  await waitFor('a refusal', () => clock.sleeping(1000).length > 0)
+  engine.up = false
+  tell('down')
+  await waitFor('the pause to end', () => clock.sleeping(1000).length === 0)
+  const { attempts } = engine
+  commit(10)
+  assert.is(engine.attempts, attempts, 'nothing is asked of an engine that is gone')
+  engine.up = true
+  engine.refusal = null
+  tell('up')
+  await waitFor('the checkpoint that was due', () => engine.watermark === 20)
+  await plugin.stop()
+})
+
+test('stopping ends a checkpoint that is put off', async () => {
+  const { engine, commit, clock, plugin } = await begin(undefined, { every_transactions: 1 })
+  engine.refusal = 'busy'
+  commit(1)
+  await waitFor('a refusal', () => clock.sleeping(1000).length > 0)
+  await plugin.stop()
+  const { attempts } = engine
+  clock.advance(60_000)
+  await Promise.resolve()
+  assert.is(engine.attempts, attempts)
+})
+
+test.run()

@@ -1,0 +1,163 @@
+/**
+ * Brings the programs that tests need and a machine may lack: Debian packages (as root, by apt-get; their services are never
+ * started) and the npm package `chdb` (540 MB, so not a dependency of the project) into test/.tools. Quiet unless it fails.
+ * Where it cannot install, it says what to install.
+ */
+
+import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
+
+interface Prerequisite {
+  name: string
+  /** What an operator installs, as a command. */
+  install: string
+  /** True when it is there. */
+  present(): boolean
+  /** Debian packages; or a way of its own. */
+  packages?: readonly string[]
+  bring?(): void
+  /** Its absence is no failure, only its tests are skipped. */
+  optional?: boolean
+}
+
+/** The Python that has Debian's psycopg2; another one first on PATH has not. */
+export const python = '/usr/bin/python3'
+
+export const chdbVersion = '3.4.0'
+const tools = path.resolve(import.meta.dirname, '../.tools')
+/** Written after a complete installation: an interrupted one is done again. */
+const chdbMark = path.join(tools, `chdb-${chdbVersion}.complete`)
+
+const prerequisites: readonly Prerequisite[] = [
+  program('redis', 'redis-server', 'redis-server'),
+  { ...program('clickhouse', 'clickhouse-server', 'clickhouse-server'), packages: ['clickhouse-server', 'clickhouse-client'] },
+  { ...program('psql', 'psql', 'postgresql-client'), present: () => answersVersion('psql') },
+  { ...program('pgbench', 'pgbench', 'postgresql-contrib'), present: () => answersVersion('pgbench'), optional: true },
+  {
+    name: 'psycopg2',
+    install: 'apt-get install python3-psycopg2',
+    packages: ['python3-psycopg2'],
+    present: () => spawnSync(python, ['-c', 'import psycopg2'], { stdio: 'ignore' }).status === 0,
+  },
+  {
+    name: 'chdb',
+    install: `npm install --prefix test/.tools chdb@${chdbVersion}`,
+    present: () => fs.existsSync(chdbMark),
+    bring: bringChdb,
+  },
+]
+
+/** All names that `// needs:` and `--allow-skip` know. */
+export const prerequisiteNames: readonly string[] = prerequisites.map(({ name }) => name)
+
+export interface Brought {
+  /** Names whose tests are to be skipped: absent, and optional or allowed to be. */
+  skip: string[]
+}
+
+/** Makes sure of all `needed` names, installing what is missing. Throws, naming the commands to type, when one stays missing that may not. */
+export function bringPrerequisites(needed: readonly string[], allowedSkips: ReadonlySet<string>): Brought {
+  const unknown = needed.filter((name) => !prerequisiteNames.includes(name))
+  if (unknown.length > 0) throw new Error(`unknown prerequisite: ${unknown.join(', ')} (known: ${prerequisiteNames.join(', ')})`)
+  const wanted = prerequisites.filter(({ name }) => needed.includes(name) && !allowedSkips.has(name))
+  const reasons = new Map<string, string>()
+  for (const optional of [false, true]) {
+    const absent = wanted.filter((one) => one.packages && (one.optional ?? false) === optional && !one.present())
+    const packages = absent.flatMap((one) => one.packages ?? [])
+    if (packages.length > 0) attempt(reasons, 'apt-get', () => installPackages(packages))
+  }
+  for (const one of wanted) if (one.bring && !one.present()) attempt(reasons, one.name, one.bring)
+
+  const missing = wanted.filter((one) => !one.present())
+  const fatal = missing.filter((one) => !one.optional)
+  if (fatal.length > 0) {
+    const lines = fatal.map((one) => `  ${one.name}: ${one.install}   (or leave its tests out: --allow-skip ${one.name})`)
+    const why = [...reasons].map(([name, reason]) => `${name}: ${reason}`).join('\n')
+    throw new Error(`the tests need programs that this machine lacks:\n${lines.join('\n')}\n${why}`.trimEnd())
+  }
+  return { skip: [...needed.filter((name) => allowedSkips.has(name)), ...missing.map(({ name }) => name)] }
+}
+
+function program(name: string, executable: string, debianPackage: string): Prerequisite {
+  return { name, install: `apt-get install ${debianPackage}`, packages: [debianPackage], present: () => findProgram(executable) !== null }
+}
+
+/** Debian's psql and pgbench are wrappers, which may be there without the program. */
+function answersVersion(name: string): boolean {
+  return spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0
+}
+
+/** The path of an executable on PATH or in Debian's directories, or null. */
+function findProgram(name: string): string | null {
+  for (const directory of [...(process.env.PATH ?? '').split(path.delimiter), '/usr/bin', '/usr/sbin']) {
+    const file = path.join(directory, name)
+    try {
+      fs.accessSync(file, fs.constants.X_OK)
+      return file
+    } catch {
+      // not here
+    }
+  }
+  return null
+}
+
+function attempt(reasons: Map<string, string>, name: string, work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    reasons.set(name, (error as Error).message)
+  }
+}
+
+function installPackages(packages: readonly string[]): void {
+  if (findProgram('apt-get') === null) throw new Error('this machine has no apt-get')
+  if (process.getuid?.() !== 0) throw new Error('not root, so nothing was installed')
+  process.stderr.write(`installing ${packages.join(' ')} …\n`)
+  withoutServiceStarts(() => {
+    const apt = ['-qq', '-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3']
+    run('apt-get', [...apt, 'update'])
+    run('apt-get', [...apt, 'install', '-y', '--no-install-recommends', ...packages])
+  })
+}
+
+/** Debian starts a service when it installs one, unless /usr/sbin/policy-rc.d forbids it (exit 101). One that is already there is left alone. */
+function withoutServiceStarts(work: () => void): void {
+  const policy = '/usr/sbin/policy-rc.d'
+  let ours = false
+  try {
+    fs.writeFileSync(policy, '#!/bin/sh\nexit 101\n', { flag: 'wx', mode: 0o755 })
+    ours = true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  try {
+    work()
+  } finally {
+    if (ours) fs.rmSync(policy, { force: true })
+  }
+}
+
+function bringChdb(): void {
+  if (process.platform === 'win32') throw new Error('chdb has no Windows build')
+  process.stderr.write(`fetching chdb ${chdbVersion} into test/.tools (540 MB, once) …\n`)
+  fs.mkdirSync(tools, { recursive: true })
+  // A package.json of its own: npm must not take the project's for it.
+  fs.writeFileSync(path.join(tools, 'package.json'), '{ "private": true }\n')
+  run('npm', ['install', '--prefix', tools, '--no-save', '--no-audit', '--no-fund', '--loglevel=error', `chdb@${chdbVersion}`])
+  fs.writeFileSync(chdbMark, '')
+}
+
+/** Runs a program without input; throws with all that it printed when it fails. */
+function run(command: string, args: readonly string[]): void {
+  const result = spawnSync(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    timeout: 20 * 60_000,
+    maxBuffer: 64 * 2 ** 20,
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+  })
+  if (result.status === 0) return
+  const why = result.error ? result.error.message : `exit ${result.status ?? result.signal}`
+  throw new Error(`${command} ${args.join(' ')} failed (${why}):\n${result.stdout ?? ''}${result.stderr ?? ''}`)
+}
