@@ -72,8 +72,8 @@ class Play {
     await this.#stage.startAgent(this.#signal)
     await this.#createTables()
     this.#clients.start(orders)
+    this.#say(`${orders.length} clients write trades`)
     try {
-      this.#say(`${orders.length} clients write trades`)
       await this.#acknowledged(500)
       await this.#killEngine('engine killed')
       await this.#acknowledged(500)
@@ -84,9 +84,11 @@ class Play {
       await this.#acknowledged(300)
       await this.#damageDatabase()
       await this.#acknowledged(300)
-    } finally {
-      await this.#clients.stop()
+    } catch (error) {
+      await this.#clients.stop(0).catch(() => {}) // what went wrong first is what matters
+      throw error
     }
+    await this.#clients.stop(recoveryDeadlineMs)
     this.#say('the clients have stopped: counting')
     const client = await connect(this.#stage.postgres)
     settle(this.#ledger, this.#clients, await readRows(client).finally(() => client.end()))

@@ -49,7 +49,10 @@ export class EngineClient implements EngineControl {
         if (client === undefined) fail('it closed the connection')
         else client.#end()
       })
-      createInterface({ input: socket }).on('line', (line) => {
+      const lines = createInterface({ input: socket })
+      // It repeats the socket's errors, which are answered above.
+      lines.on('error', () => {})
+      lines.on('line', (line) => {
         const message = JSON.parse(line)
         if (message.hello !== undefined) {
           clearTimeout(timer)

@@ -63,6 +63,7 @@ export class Clients {
   #address: { host: string; port: number }
   #nextId = 1
   #stopped = false
+  #abandoned = false
   #running: Promise<void>[] = []
   #failure: Error | undefined
 
@@ -79,10 +80,15 @@ export class Clients {
     )
   }
 
-  /** Lets each client finish its order. Throws what ended one early. */
-  async stop(): Promise<void> {
+  /** Lets each client finish its order. Throws what ended one early, or when one does not get it delivered within `deadline` ms. */
+  async stop(deadline: number): Promise<void> {
     this.#stopped = true
-    await Promise.all(this.#running)
+    const ended = Promise.all(this.#running).then(() => true)
+    const late = systemClock.sleep(deadline).then(() => false)
+    if (!(await Promise.race([ended, late]))) {
+      this.#abandoned = true
+      throw new DaemonGuardError(`a client could not deliver its last order within ${deadline / 1000} s`)
+    }
     this.check()
   }
 
@@ -115,7 +121,7 @@ export class Clients {
       while (!this.#stopped) {
         const trades = Array.from({ length: size }, () => tradeOf(this.#nextId++))
         let uncertain = false
-        for (let delivered = false; !delivered; ) {
+        for (let delivered = false; !delivered && !this.#abandoned; ) {
           try {
             connection ??= { client: await connect(this.#address), at: systemClock.monotonic() }
             if (uncertain && (await this.#arrived(connection.client, trades))) {

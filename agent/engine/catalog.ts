@@ -3,8 +3,8 @@
  * catalog through the asking connection (it sees its own uncommitted schema changes) and cached until a schema change commits.
  */
 
-import type { Column, Table } from '../journal/types.ts'
-import { columnType, type Connection } from './duckdb.ts'
+import type { Column, ColumnType, Table } from '../journal/types.ts'
+import type { Connection } from './duckdb.ts'
 import { SqlError } from './sql-error.ts'
 import type { QualifiedName } from './sql/statement.ts'
 import { quoteIdentifier, quoteString, tokenize } from './sql/tokens.ts'
@@ -17,6 +17,8 @@ export interface TableInfo {
   readonly temporary: boolean
   /** Every column of `SELECT *`, generated ones included; `image[i]` is the index in `table.columns` or -1 for a generated one. */
   readonly image: readonly number[]
+  /** By index in `table.columns`: has a DEFAULT. */
+  readonly defaults: readonly boolean[]
   /** `schema.name` of the tables that its foreign keys reference. */
   readonly parents: readonly string[]
   /** True when other tables' foreign keys reference it. */
@@ -62,7 +64,7 @@ export class Catalog {
     const { database, schema, table } = await this.#resolve(connection, name, searchPath)
     const temporary = database === 'temp'
     const where = `database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND table_name = ${quoteString(table)}`
-    const columns = await connection.all(`SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE ${where} ORDER BY column_index`)
+    const columns = await connection.all(`SELECT column_name, data_type, is_nullable, column_default FROM duckdb_columns() WHERE ${where} ORDER BY column_index`)
     const path = `${quoteIdentifier(database)}.${quoteIdentifier(schema)}.${quoteIdentifier(table)}`
     const probe = await connection.prepare(`SELECT * FROM ${path}`)
     const types = probe.columns()
@@ -71,9 +73,11 @@ export class Catalog {
     const generated = generatedColumns(String(definition?.[0] ?? ''))
     const image: number[] = []
     const kept: Column[] = []
-    columns.forEach(([column, sqlType, nullable], i) => {
+    const defaults: boolean[] = []
+    columns.forEach(([column, sqlType, nullable, defaultText], i) => {
       if (generated.has(String(column).toLowerCase())) return void image.push(-1)
-      const type = types[i]?.type ?? columnType(null as never)
+      const type = types[i]?.type as ColumnType
+      defaults.push(defaultText !== null && defaultText !== 'NULL')
       image.push(kept.push({ name: String(column), type, sqlType: String(sqlType), nullable: nullable === true }) - 1)
     })
     const constraints = await connection.all(
@@ -85,7 +89,7 @@ export class Catalog {
     const children = await connection.all(
       `SELECT 1 FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND referenced_table = ${quoteString(table)} LIMIT 1`,
     )
-    return { table: { schema, name: table, columns: kept, primaryKey }, temporary, image, parents, referenced: children.length > 0, path }
+    return { table: { schema, name: table, columns: kept, primaryKey }, temporary, image, defaults, parents, referenced: children.length > 0, path }
   }
 
   /** Temporary tables shadow others, as in DuckDB; then the search path's schemas in order. */

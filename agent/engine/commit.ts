@@ -53,10 +53,15 @@ export class CommitPipeline {
    * durable when `barrier()` resolves. Throws SqlError after an ordinary failure (rolled back): 53100, 23505, 40001 ….
    */
   commit(connection: Connection, encoded: EncodedTransaction): Promise<number> {
+    return this.commitGroup(connection, [encoded])
+  }
+
+  /** The same for several journal transactions that share one transaction of DuckDB's; resolves with the last seq. */
+  commitGroup(connection: Connection, group: readonly EncodedTransaction[]): Promise<number> {
     return this.alone(async () => {
       const { writer, suspect, now } = this.#options
       try {
-        writer.reserve(encoded)
+        writer.reserve(group)
         this.refusal = null
       } catch (error) {
         this.refusal = messageOf(error)
@@ -70,7 +75,10 @@ export class CommitPipeline {
         await this.#rollback(connection)
         throw toSqlError(error)
       }
-      return writer.append(encoded, now())
+      const time = now()
+      let seq = 0
+      for (const encoded of group) seq = writer.append(encoded, time)
+      return seq
     })
   }
 

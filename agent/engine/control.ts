@@ -99,7 +99,10 @@ export class ControlServer {
           throw new Error(`unknown method ${method}`)
       }
     }
-    createInterface({ input: socket }).on('line', async (line) => {
+    const lines = createInterface({ input: socket })
+    // It repeats the socket's errors; the close that follows does what is to do.
+    lines.on('error', () => {})
+    lines.on('line', async (line) => {
       let id: unknown = null
       try {
         const request = JSON.parse(line)

@@ -23,7 +23,8 @@ import { Listener } from './pgwire/listener.ts'
 import { Probe } from './probe.ts'
 import { corruptExit, type Recovered, recover } from './recovery.ts'
 import { SequenceTracker } from './sequences.ts'
-import { Session, type SessionContext } from './session.ts'
+import { gateTimeout, Session, type SessionContext } from './session.ts'
+import { WriteBuffer } from './write-buffer.ts'
 
 /** Memory that the engine wants beside DuckDB's buffers: Node, the wire, row images on their way. Bytes. */
 const ownMemory = 256e6
@@ -88,18 +89,24 @@ class Engine {
     const catalog = new Catalog(database.catalog)
     const gate = new WriterGate()
     const pipeline = new CommitPipeline({ writer, suspect, now: Date.now })
-    const probe = new Probe({ connection: () => database.connect(), pipeline })
+    const locks = new ParentLocks()
+    const corrupt = (reason: string): never => this.#fail(corruptExit, `the database file is damaged: ${reason}`)
+    const connect = () => database.connect()
+    const { rows, max_delay: maxDelay } = config.engine.write_buffer
+    const writeBuffer = new WriteBuffer({ connect, catalog, gate, locks, pipeline, rows, maxDelay, gateTimeout, suspect, corrupt })
+    const probe = new Probe({ connection: connect, pipeline })
     this.#context = {
       database,
       catalog,
       gate,
       pipeline,
-      locks: new ParentLocks(),
+      locks,
       sequences: new SequenceTracker(database.catalog),
+      writeBuffer,
       idleInTransactionTimeout: config.engine.idle_in_transaction_timeout,
       probe: () => probe.run(),
       suspect,
-      corrupt: (reason) => this.#fail(corruptExit, `the database file is damaged: ${reason}`),
+      corrupt,
     }
     this.#checkpoints = new Checkpoints({
       connection,

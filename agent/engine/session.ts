@@ -12,6 +12,7 @@ import { refuseForbidden } from './guard.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
 import { typeOf } from './pgwire/types.ts'
+import { cellsOf, type InsertPlan, plainInsert, planInsert } from './plain-insert.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import type { SequenceTracker } from './sequences.ts'
@@ -20,6 +21,7 @@ import { SqlError } from './sql-error.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
 import { splitStatements } from './sql/tokens.ts'
 import { Transaction } from './transaction.ts'
+import type { WriteBuffer } from './write-buffer.ts'
 
 /** What all sessions share. */
 export interface SessionContext {
@@ -29,6 +31,7 @@ export interface SessionContext {
   readonly pipeline: CommitPipeline
   readonly locks: ParentLocks
   readonly sequences: SequenceTracker
+  readonly writeBuffer: WriteBuffer
   /** Milliseconds; 0: none. */
   readonly idleInTransactionTimeout: number
   /** One write and one read in the engine's own schema, down to an fsync. */
@@ -40,10 +43,14 @@ export interface SessionContext {
 }
 
 /** How long a writer waits for a schema change or a checkpoint, and a schema change for writers. */
-const gateTimeout = 5_000
+export const gateTimeout = 5_000
 
 interface Prepared extends PreparedQuery {
   readonly statement: Statement | undefined
+  /** Its shape, if it is a plain insert of bound parameters. */
+  readonly insert?: ReturnType<typeof plainInsert>
+  /** How it fills its table, as of a version of the catalog. */
+  planned?: { readonly version: number; readonly info: TableInfo; readonly plan: InsertPlan | undefined }
 }
 
 /** What a statement answers: rows, or a tag. */
@@ -117,22 +124,41 @@ export class Session implements BackendSession {
         const at = order.indexOf(i)
         return declared[i] ?? (at === -1 ? null : prepared.parameterType(at))
       })
-      return { sql, statement, parameterTypes, fields: answers ? prepared.columns() : null }
+      return { sql, statement, insert: plainInsert(statement), parameterTypes, fields: answers ? prepared.columns() : null }
     })
   }
 
-  async execute(query: PreparedQuery, parameters: readonly Parameter[], sink: StatementSink): Promise<RowStream | undefined> {
+  async execute(query: PreparedQuery, parameters: readonly Parameter[], sink: StatementSink, syncFollows: boolean): Promise<RowStream | undefined> {
     return this.#call(async () => {
       const { statement } = query as Prepared
       if (statement === undefined) {
         sink.empty()
         return undefined
       }
-      const answer = await this.#perform(statement, parameters, sink)
+      const buffered = syncFollows ? await this.#buffer(query as Prepared, statement, parameters) : false
+      const answer = buffered ? 'INSERT 0 1' : await this.#perform(statement, parameters, sink)
+      if (syncFollows && !(answer instanceof StreamedRows)) await this.#commitImplicit()
       if (typeof answer !== 'string') return answer
       sink.complete(answer)
       return undefined
     })
+  }
+
+  /** A plain insert that stands alone goes through the write buffer, together with those of other clients. */
+  async #buffer(query: Prepared, statement: Statement, parameters: readonly Parameter[]): Promise<boolean> {
+    if (query.insert === undefined || statement.kind !== 'insert' || this.#transaction !== undefined || this.#failed || this.#temporary) return false
+    const { catalog, writeBuffer } = this.#context
+    if (query.planned?.version !== catalog.version) {
+      refuseForbidden(statement.tokens)
+      const read = catalog.version
+      const info = await this.#table(statement.target)
+      query.planned = { version: read, info, plan: planInsert(query.insert, info) }
+    }
+    const { info, plan, version } = query.planned
+    const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters)
+    if (cells === undefined) return false
+    await this.#stream?.buffer()
+    return writeBuffer.submit(info, version, cells)
   }
 
   forget(): void {

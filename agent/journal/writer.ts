@@ -90,12 +90,12 @@ export class JournalWriter {
   }
 
   /**
-   * Makes sure, before DuckDB commits, that the journal can take this transaction. Throws DaemonGuardError (cause ENOSPC, EDQUOT, …)
+   * Makes sure, before DuckDB commits, that the journal can take these transactions. Throws DaemonGuardError (cause ENOSPC, EDQUOT, …)
    * when the disk cannot give the space; nothing has changed then. Between reserve and append nothing else may be reserved.
    */
-  reserve(encoded: EncodedTransaction): void {
+  reserve(group: readonly EncodedTransaction[]): void {
     if (this.#failure !== undefined) throw this.#failure
-    const bytes = batchBytesOf(encoded)
+    const bytes = group.reduce((sum, encoded) => sum + batchBytesOf(encoded), 0)
     if (bytes > maxBatchBytes) {
       throw new DaemonGuardError(`a transaction of ${bytes} bytes is larger than the journal takes (${maxBatchBytes})`, {
         hint: 'commit in smaller parts',

@@ -34,9 +34,12 @@ test.after(() => wire.stop())
 test.before.each(async () => {
   client = await RawClient.ready(wire.port)
 })
-test.after.each(() => {
+test.after.each(async () => {
   wire.backend.barrier = () => undefined
+  wire.backend.copyGate = undefined
+  wire.backend.deafness = 0
   client.destroy()
+  await waitFor('every session and row stream to be closed', () => wire.backend.sessions.size === 0 && wire.backend.streams === 0)
 })
 
 test('a start asks for encryption in vain, then says who it is and is told the settings', async () => {
@@ -284,6 +287,66 @@ test('nothing leaves before the barrier allows it, and pipelined commits share o
   assert.equal(answers, [...Array(21).fill('CZ'), 'EZ'])
 })
 
+test('answers keep their order when a later barrier opens first', async () => {
+  const opened: (() => void)[] = []
+  wire.backend.barrier = () => (opened.length === 2 ? undefined : new Promise<void>((resolve) => opened.push(resolve)))
+  const before = client.bytes
+  client.send(query('SELECT 1'), query('SELECT 2'), query('SELECT 3'))
+  const { chunks } = wire.backend
+  await waitFor('the third to have been executed', () => opened.length === 2 && wire.backend.streams === 0 && wire.backend.chunks >= chunks)
+  opened[1]!()
+  // A round trip of another client: long enough for a wrong answer to have come.
+  const other = await RawClient.ready(wire.port)
+  other.destroy()
+  assert.is(client.bytes, before)
+  opened[0]!()
+  const rows: (string | null)[] = []
+  for (let i = 0; i < 3; i++) rows.push(rowValues((await client.until('Z'))[1]!)[0]!)
+  assert.equal(rows, ['1', '2', '3'])
+})
+
+test('COPY data waits in the client while the engine is busy', async () => {
+  client.send(query('CREATE OR REPLACE TABLE heavy (a VARCHAR)'))
+  await client.until('Z')
+  let open = () => {}
+  wire.backend.copyGate = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  client.send(query('COPY heavy FROM STDIN'))
+  await client.until('G')
+  const row = message('d', (w) => w.utf8(`${'x'.repeat(1_000_000)}\n`))
+  for (let i = 0; i < 60; i++) client.socket.write(row)
+  client.send(message('c'))
+  let left = -1
+  await waitFor(
+    'the client to be held back',
+    () => {
+      const still = client.socket.writableLength === left
+      left = client.socket.writableLength
+      return still
+    },
+    { every: 100 },
+  )
+  assert.ok(left > 30e6, `${left} bytes left`)
+  open()
+  assert.is((await client.until('Z'))[0]?.body.toString(), 'COPY 60\0')
+})
+
+test('a plan that changed its types under a described statement is refused', async () => {
+  client.send(
+    query('CREATE OR REPLACE TABLE m (a INTEGER); INSERT INTO m VALUES (1)'),
+    parse('s', 'SELECT * FROM m'),
+    describe('S', 's'),
+    sync,
+  )
+  await client.until('Z')
+  await client.until('Z')
+  client.send(query('ALTER TABLE m ALTER a TYPE DOUBLE'), bind('', 's'), execute(''), sync)
+  await client.until('Z')
+  const answer = await client.until('Z')
+  assert.is(errorFields(answer.find(({ type }) => type === 'E')).C, '0A000')
+})
+
 test('a rejected barrier cuts the connection without a word', async () => {
   wire.backend.barrier = () => Promise.reject(new Error('fsync failed'))
   const before = client.bytes
@@ -325,32 +388,37 @@ test('a cancel needs the right secret, and does nothing to an idle connection', 
   assert.is(errorFields((await raw.until('Z'))[0]).C, '42P01')
   raw.send(query('CREATE OR REPLACE TABLE cc (a INT)'), query('COPY cc FROM STDIN'))
   await raw.until('G')
+  await cancel(key.readInt32BE(0), (key.readUInt32BE(4) + 1) >>> 0)
+  raw.send(message('c'))
+  assert.is(typesOf(await raw.until('Z')), 'CZ')
+  raw.send(query('COPY cc FROM STDIN'))
+  await raw.until('G')
   await cancel(key.readInt32BE(0), key.readUInt32BE(4))
   assert.is(errorFields((await raw.until('Z'))[0]).C, '57014')
   raw.destroy()
 })
 
-test('a client that vanishes is rolled back: idle in a block, in a long statement, in the middle of COPY', async () => {
-  const vanish = async (...messages: Buffer[]) => {
-    const raw = await RawClient.ready(wire.port)
-    const sessions = wire.backend.sessions.size
-    raw.send(...messages)
-    await raw.until(messages.length > 1 ? 'G' : 'Z')
-    raw.destroy()
-    await waitFor('its session to end', () => wire.backend.sessions.size < sessions, { deadline: 5_000 })
-  }
+test('a client that vanishes is rolled back: idle in a block, in the middle of COPY, in a long statement', async () => {
+  const long = query('SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(1000000) b')
+  const cases: [Buffer[], string | undefined][] = [
+    [[query('BEGIN; INSERT INTO v VALUES (1)')], 'Z'],
+    [[query('COPY v FROM STDIN'), message('d', (w) => w.utf8('1\n2'))], 'G'],
+    [[query('COPY v FROM STDIN'), message('d', (w) => w.utf8('1\n2')).subarray(0, 6)], 'G'],
+    [[long], undefined],
+  ]
   client.send(query('CREATE OR REPLACE TABLE v (a INT)'))
   await client.until('Z')
-  await vanish(query('BEGIN; INSERT INTO v VALUES (1)'))
-  await vanish(
-    query('COPY v FROM STDIN'),
-    message('d', (w) => w.utf8('1\n2')),
-  )
-  const busy = await RawClient.ready(wire.port)
-  const sessions = wire.backend.sessions.size
-  busy.send(query('SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(1000000) b'))
-  busy.socket.end()
-  await waitFor('the long statement to be given up', () => wire.backend.sessions.size < sessions, { deadline: 5_000 })
+  for (const [messages, answer] of cases) {
+    for (const leave of ['end', 'resetAndDestroy'] as const) {
+      const raw = await RawClient.ready(wire.port)
+      wire.backend.deafness = 2
+      raw.send(...messages)
+      if (answer !== undefined) await raw.until(answer)
+      raw.socket[leave]()
+      await waitFor(`its session to end after ${leave}`, () => wire.backend.sessions.size === 1, { deadline: 5_000 })
+      raw.destroy()
+    }
+  }
   client.send(query('SELECT count(*)::INTEGER FROM v'))
   assert.equal(rowValues((await client.until('Z'))[1]!), ['0'])
 })

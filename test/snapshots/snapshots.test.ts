@@ -25,7 +25,15 @@ import { temporaryDirectory } from '../support/temp.ts'
 const test = suite('snapshots')
 const random = seededRandom('snapshots')
 const databaseId = '6f3c1ad2-0000-4000-8000-000000000001'
-const statements = ['CREATE TABLE a AS SELECT i, md5(i::VARCHAR) AS t FROM range(50000) r(i)', 'CHECKPOINT']
+/** About half of the blocks are free at the end. */
+const statements = [
+  'CREATE TABLE a AS SELECT i, md5(i::VARCHAR) AS t FROM range(50000) r(i)',
+  'CREATE TABLE b AS FROM a',
+  'CHECKPOINT',
+  'DROP TABLE a',
+  'CREATE TABLE c (i INTEGER)',
+  'CHECKPOINT',
+]
 
 function clockAt(iso: string): Clock {
   return { ...systemClock, now: () => Date.parse(iso), sleep: async () => {} }

@@ -95,7 +95,8 @@ test('a corrupt database is quarantined with its WAL, and the newest snapshot th
   assert.ok((incident?.downtimeMs ?? 0) > 0)
   assert.match(incident?.actions.join('\n') ?? '', /30.duckdb is damaged \(block 3: checksum\)[\s\S]*restored 20.duckdb \(seq 20\)/)
   assert.is(it.supervisor.status().restarts, 0, 'a step of the ladder is no failed restart')
-  const reason = JSON.parse(fs.readFileSync(path.join((incident?.evidence as { quarantine: string[] }).quarantine[0] as string, 'reason.json'), 'utf8'))
+  const evidence = incident?.evidence as { quarantine: string[] } | undefined
+  const reason = JSON.parse(fs.readFileSync(path.join(evidence?.quarantine[0] ?? '', 'reason.json'), 'utf8'))
   assert.is(reason.reason, 'block 7 of trade_data.duckdb: checksum')
 })
 

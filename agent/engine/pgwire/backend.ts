@@ -100,8 +100,11 @@ export interface BackendSession {
   simpleQuery(sql: string, sink: StatementSink): Promise<void>
   /** Prepares one statement without running it. OID 0: not declared. */
   parse(sql: string, parameterTypeOids: readonly number[]): Promise<PreparedQuery>
-  /** Runs it. Resolves with its rows, or with undefined after `sink.complete` or `sink.empty`. */
-  execute(query: PreparedQuery, parameters: readonly Parameter[], sink: StatementSink): Promise<RowStream | undefined>
+  /**
+   * Runs it. Resolves with its rows, or with undefined after `sink.complete` or `sink.empty`. `syncFollows`: nothing else comes before
+   * Sync, so the implicit transaction may commit here, and a commit that fails is told instead of the statement's completion.
+   */
+  execute(query: PreparedQuery, parameters: readonly Parameter[], sink: StatementSink, syncFollows: boolean): Promise<RowStream | undefined>
   /** The client will not execute it again. Not called for what is left at the end of the session. */
   forget(query: PreparedQuery): void
   /** After every error of an extended-protocol message, whoever raised it (the wire: an unknown portal, a bad parameter): the transaction has failed. */

@@ -265,7 +265,10 @@ export class Connection implements ConversationHost {
       this.ended = 'closed'
       if (this.socketClosed) this.options.closed()
     }
-    if (session === undefined) return closed()
+    if (session === undefined) {
+      closed()
+      return
+    }
     session.close().then(closed, (error: unknown) => {
       this.log.error({ err: error, connection: this.options.id }, 'a session did not end cleanly')
       closed()

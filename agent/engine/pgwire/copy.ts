@@ -123,16 +123,16 @@ export class CopyParser {
 
   private scan(last: boolean): CopyRow[] {
     const rows: CopyRow[] = []
-    const { pending, length, delimiter, quote, escape, csv } = this
+    const { pending, length, delimiter, quote, escape: escapeByte, csv } = this
     let at = this.position
     while (at < length) {
       const byte = pending[at]!
       if (this.quoted) {
         // The escape first: it may be the quote itself.
-        if (byte === escape) {
+        if (byte === escapeByte) {
           if (at + 1 >= length && !last) break
           const next = pending[at + 1]
-          if (at + 1 < length && (next === quote || next === escape)) {
+          if (at + 1 < length && (next === quote || next === escapeByte)) {
             at += 2
             continue
           }
@@ -217,7 +217,7 @@ export class CopyParser {
       }
       if (this.csv) return utf8(unquote(raw, this.quote, this.escape))
       // The null mark is compared before escapes are resolved: \N is null, \\N is the text \N.
-      return raw.equals(Buffer.from(this.nullMark)) ? null : utf8(unescape(raw))
+      return raw.equals(Buffer.from(this.nullMark)) ? null : utf8(resolveEscapes(raw))
     } catch (error) {
       throw error instanceof SqlError ? new SqlError(error.code, error.message, { detail: this.where() }) : error
     }
@@ -239,13 +239,13 @@ function byteOf(what: string, value: string): number {
 }
 
 /** Takes quotes and escapes out of a csv field. Quotes may open and close in its middle. */
-function unquote(raw: Buffer, quote: number, escape: number): Buffer {
+function unquote(raw: Buffer, quote: number, escapeByte: number): Buffer {
   const out = Buffer.allocUnsafe(raw.length)
   let to = 0
   let quoted = false
   for (let at = 0; at < raw.length; at++) {
     const byte = raw[at]!
-    if (quoted && byte === escape && (raw[at + 1] === quote || raw[at + 1] === escape)) out[to++] = raw[++at]!
+    if (quoted && byte === escapeByte && (raw[at + 1] === quote || raw[at + 1] === escapeByte)) out[to++] = raw[++at]!
     else if (byte === quote) quoted = !quoted
     else out[to++] = byte
   }
@@ -264,7 +264,7 @@ const letters = new Map(
 )
 
 /** Resolves the backslash escapes of the text format; the bytes they give may be parts of one character. */
-function unescape(raw: Buffer): Buffer {
+function resolveEscapes(raw: Buffer): Buffer {
   const out = Buffer.allocUnsafe(raw.length)
   let to = 0
   for (let at = 0; at < raw.length; at++) {

@@ -143,10 +143,10 @@ export class ExtendedQuery {
     const name = message.cstring()
     const limit = message.int32()
     message.finish()
-    return this.run(name, this.portal(name), limit > 0 ? limit : Number.POSITIVE_INFINITY)
+    return this.run(name, this.portal(name), limit > 0 ? limit : Number.POSITIVE_INFINITY, message.following === Frontend.sync)
   }
 
-  private async run(name: string, target: Portal, limit: number): Promise<void> {
+  private async run(name: string, target: Portal, limit: number, syncFollows: boolean): Promise<void> {
     const { writer } = this.outbox
     const { query } = target.statement
     if (target.state === 'done') {
@@ -155,7 +155,7 @@ export class ExtendedQuery {
     }
     if (target.state === 'bound') {
       target.state = 'done' // also when it fails: a portal runs once
-      const stream = await this.session.execute(query, target.parameters, this.sink)
+      const stream = await this.session.execute(query, target.parameters, this.sink, syncFollows)
       if (stream === undefined) return
       try {
         mustAgree(query.fields, stream.fields)

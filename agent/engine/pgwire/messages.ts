@@ -117,6 +117,11 @@ export class MessageReader {
     return type
   }
 
+  /** The type byte of the message behind the one being read, 0 when it has not arrived. Only a hint: it is not checked yet. */
+  get following(): number {
+    return this.end - this.start >= 5 ? (this.buffer[this.start] ?? 0) : 0
+  }
+
   /** Whether a whole startup packet is there (no type byte: StartupMessage, SSLRequest, CancelRequest). */
   nextStartup(): boolean {
     const buffered = this.end - this.start
