@@ -135,7 +135,6 @@ class Play {
     this.#say('SIGKILL to the agent; the clients write on')
     await this.#acknowledged(200)
     await this.#stage.startAgent(this.#signal)
-    const recoveredMs = systemClock.monotonic() - at
     const now = this.#stage.enginePid()
     if (now !== engine || this.#clients.connectionsLost !== lost) {
       throw new DaemonGuardError(
@@ -144,7 +143,7 @@ class Play {
     }
     this.#report({
       fault: 'agent killed',
-      recoveredMs,
+      recoveredMs: this.#clients.servedAfter(at) ?? 0,
       pauseMs: this.#clients.longestPause(at),
       note: `the next agent adopted engine ${engine}; no connection lost`,
     })

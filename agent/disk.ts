@@ -91,6 +91,16 @@ export async function copyInBackground(from: string, to: string): Promise<void> 
   moveDurably(temporary, to)
 }
 
+/** Gives a file a second name, so that replacing the first keeps the content; a durable copy where links cannot reach. */
+export function linkOrCopy(from: string, to: string): void {
+  try {
+    fs.linkSync(from, to)
+    syncDirectory(path.dirname(to))
+  } catch {
+    copyDurably(from, to)
+  }
+}
+
 /** Removes a file if it is there and makes the removal durable. */
 export function removeDurably(file: string): void {
   fs.rmSync(file, { force: true })
@@ -122,6 +132,38 @@ export function openHandle(file: string, flags: 'wx' | 'r+'): Promise<fs.promise
 export function writeAll(fd: number, data: Uint8Array, position: number): void {
   let done = 0
   while (done < data.length) done += fs.writeSync(fd, data, done, data.length - done, position + done)
+}
+
+/** JOURNAL:SYNC. Makes what was written through `fd` durable, without holding up the event loop. A failure must not be retried. */
+export function syncData(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error === null ? resolve() : reject(error))))
+}
+
+/** JOURNAL:CREATE, JOURNAL:KEEP. As syncFile, for a file that is open. */
+export function syncOpen(fd: number): void {
+  fs.fsyncSync(fd)
+}
+
+/** JOURNAL:CUT. Cuts an open file to `length` bytes (a shorter one stays as it is); durable with the next sync of it. */
+export function cutOpen(fd: number, length: number): void {
+  if (fs.fstatSync(fd).size > length) fs.ftruncateSync(fd, length)
+}
+
+/** QUARANTINE:KEEP. Gives the file a second name, `to`, durably: a hard link where possible, else a copy. `to` must not exist. */
+export function keepAs(from: string, to: string): void {
+  try {
+    fs.linkSync(from, to)
+    syncDirectory(path.dirname(to))
+  } catch (error) {
+    if (!['EXDEV', 'EPERM', 'ENOTSUP', 'EMLINK'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    copyDurably(from, to)
+  }
+}
+
+/** LOCK:PID. Replaces the content of an open file; not durable, and not atomic: only for what nobody must rely on. */
+export function overwriteOpen(fd: number, text: string): void {
+  fs.ftruncateSync(fd, 0)
+  fs.writeSync(fd, text)
 }
 
 /** Lets the group of the directory use a Unix socket in it (0660); who gets that far is decided by the directory's mode. */

@@ -53,7 +53,8 @@ export class EngineClient implements EngineControl {
       // It repeats the socket's errors, which are answered above.
       lines.on('error', () => {})
       lines.on('line', (line) => {
-        const message = JSON.parse(line)
+        const message = parsed(line)
+        if (message === undefined) return fail('what answers there is no engine')
         if (message.hello !== undefined) {
           clearTimeout(timer)
           client = new EngineClient(controlSocket, socket, message.hello)
@@ -98,14 +99,20 @@ export class EngineClient implements EngineControl {
       const lease = await holder.#call('hold', {}, signal)
       // A renewal that fails means that the connection has ended; the holder notices by onClose or at its next call.
       const renewal = setInterval(() => holder.#call('hold', {}).catch(() => {}), holdLeaseMs / 3)
-      holder.onClose(() => clearInterval(renewal))
+      let released = false
+      let lost = false
+      holder.onClose(() => {
+        clearInterval(renewal)
+        lost = !released
+      })
       return {
         watermark: lease.watermark,
         iteration: lease.iteration,
         get lost() {
-          return holder.closed
+          return lost
         },
         async release() {
+          released = true
           clearInterval(renewal)
           if (!holder.closed) await holder.#call('release', {}).catch(() => {})
           holder.close()
@@ -191,5 +198,16 @@ export class EngineClient implements EngineControl {
     for (const pending of this.#pending.values()) pending.reject(new DaemonGuardError('the engine ended before it answered', { hint: 'daemonguard status' }))
     this.#pending.clear()
     for (const listener of this.#closeListeners) listener()
+  }
+}
+
+/** One line of the protocol, or undefined for anything else. */
+// biome-ignore lint/suspicious/noExplicitAny: its fields are told apart by the callers
+function parsed(line: string): any {
+  try {
+    const message = JSON.parse(line)
+    return typeof message === 'object' && message !== null ? message : undefined
+  } catch {
+    return undefined
   }
 }

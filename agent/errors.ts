@@ -10,6 +10,8 @@ export const ExitCode = {
   unknown: 3,
   /** The engine met an error after which its memory may disagree with its journal; the next process recovers. */
   suspect: 70,
+  /** The database file is damaged or cannot be trusted: a snapshot must take its place first. */
+  corrupt: 74,
   /** Another process holds the lock of this data directory. */
   locked: 75,
   config: 78,

@@ -6,7 +6,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import koffi from 'koffi'
-import { ensureDirectory, openForWriting } from './disk.ts'
+import { ensureDirectory, openForWriting, overwriteOpen } from './disk.ts'
 import { DaemonGuardError, ExitCode } from './errors.ts'
 
 export interface Lock {
@@ -35,8 +35,7 @@ export function acquireLock(file: string, who: string): Lock {
       exitCode: ExitCode.locked,
     })
   }
-  fs.ftruncateSync(fd, 0)
-  fs.writeSync(fd, `${process.pid}\n`)
+  overwriteOpen(fd, `${process.pid}\n`)
   let held = true
   return {
     release() {

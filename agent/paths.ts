@@ -13,6 +13,8 @@ export interface Paths {
   quarantine: string
   deadLetter: string
   incidents: string
+  /** Where `adopt` works; while it exists, an adoption is under way or was interrupted. */
+  adoption: string
   /** {databaseId}: this data directory's identity, written by the engine at its first start. */
   identityFile: string
   /** pid, start time, nonce, sockets of the running engine. */
@@ -39,6 +41,7 @@ export function pathsOf(config: Pick<Config, 'agent' | 'engine'>): Paths {
     quarantine: inData('quarantine'),
     deadLetter: inData('dead-letter'),
     incidents: inData('incidents'),
+    adoption: inData('adoption'),
     identityFile: inData('identity.json'),
     engineFile: inData('engine.json'),
     engineLog: inData('engine.log'),

@@ -310,7 +310,6 @@ export class Supervisor implements EngineSupervisor {
     if (this.#serving !== serving) return
     this.#drop()
     this.#lost.push(serving)
-    this.#situation.become('recovering')
     if (this.#bringing === null && this.#wanted) void this.#bring((signal) => this.#recover(signal))
   }
 
@@ -319,6 +318,7 @@ export class Supervisor implements EngineSupervisor {
     const serving = this.#serving
     if (serving === null) return null
     this.#serving = null
+    this.#situation.become(this.#wanted ? 'recovering' : 'down')
     this.#tell('down')
     return serving
   }

@@ -103,6 +103,12 @@ export class Clients {
     return first === undefined ? undefined : first.at - moment
   }
 
+  /** Milliseconds from `moment` to the next acknowledgement over any connection; undefined when there is none yet. */
+  servedAfter(moment: number): number | undefined {
+    const next = this.#acknowledgements.find(({ at }) => at > moment)
+    return next === undefined ? undefined : next.at - moment
+  }
+
   /** The longest time without any acknowledgement between `from` and now, in milliseconds. */
   longestPause(from: number): number {
     let longest = 0

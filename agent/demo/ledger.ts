@@ -6,7 +6,7 @@ import type { Trade } from './clients.ts'
 /** One fault and how the clients got through it. */
 export interface FaultReport {
   fault: string
-  /** Milliseconds from the fault to the first acknowledged write over a new connection; for an agent: until it serves again. */
+  /** Milliseconds from the fault to the first acknowledged write, over a new connection where the engine died. */
   recoveredMs: number
   /** The longest time in which no write was acknowledged, in milliseconds. */
   pauseMs: number

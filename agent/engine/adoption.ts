@@ -9,60 +9,102 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config.ts'
-import { copyDurably, ensureDirectory, moveAnywhere, syncDirectory, writeAtomic } from '../disk.ts'
-import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
+import { copyDurably, ensureDirectory, linkOrCopy, moveAnywhere, removeDurably, removeTree, syncDirectory, writeAtomic } from '../disk.ts'
+import { codeOf, DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { acquireLock } from '../lock.ts'
-import { pathsOf } from '../paths.ts'
+import { type Paths, pathsOf } from '../paths.ts'
 import { snapshotFile } from '../snapshots.ts'
 import { Database, replayForeignWal } from './duckdb.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
-import { catalogName, corruptExit, headerIteration, stampOf } from './recovery.ts'
+import { catalogName, headerIteration, stampOf } from './recovery.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 
-/** Resolves with the exit code; 74 when DuckDB cannot open the copy. Nothing has been moved then. */
+/** What is left to do once the copy is whole. Written durably before the first file is touched, so that a crash in between loses nothing. */
+interface Plan {
+  readonly databaseId: string
+  readonly seq: number
+  /** Directory in quarantine that has the original, whole. */
+  readonly original: string
+  readonly snapshotFile: string
+}
+
+/** Resolves with the exit code; 74 when DuckDB cannot open the copy. Nothing has been moved then. Goes on with an interrupted one. */
 export async function runAdopt(config: Config): Promise<number> {
+  process.umask(0o077)
   const paths = pathsOf(config)
   ensureDirectory(paths.data)
   const lock = acquireLock(paths.engineLock, 'engine')
-  const stamp = stampOf(Date.now())
-  const workshop = path.join(paths.data, 'adoption')
-  fs.rmSync(workshop, { recursive: true, force: true })
-  ensureDirectory(workshop)
-  const copy = path.join(workshop, path.basename(paths.database))
-  const walFiles = [`${paths.database}.wal`, `${paths.database}.wal.checkpoint`, `${paths.database}.wal.recovery`].filter((file) => fs.existsSync(file))
   try {
-    copyDurably(paths.database, copy)
-    for (const file of walFiles) copyDurably(file, path.join(workshop, path.basename(file)))
-    await openAndCheckpoint(copy)
-    const identity = readIdentity(paths) ?? { databaseId: randomUUID() }
-    const seq = await addOwnSchema(config, copy, identity.databaseId)
-    for (const file of fs.readdirSync(workshop)) if (file !== path.basename(copy)) fs.rmSync(path.join(workshop, file), { force: true })
-
-    const snapshot = await snapshotFile({ source: copy, directory: paths.snapshots, databaseId: identity.databaseId, seq, clock: systemClock })
-    const original = path.join(paths.quarantine, `${stamp}-adopted-original`)
-    ensureDirectory(original)
-    for (const file of [...walFiles, paths.database]) moveAnywhere(file, path.join(original, path.basename(file)))
-    writeAtomic(path.join(original, 'reason.json'), `${JSON.stringify({ cause: 'adopted', from: paths.database, seq, at: new Date().toISOString() }, null, 2)}\n`)
-    moveAnywhere(copy, paths.database)
-    writeIdentity(paths, identity)
-    fs.rmSync(workshop, { recursive: true, force: true })
-    process.stdout.write(`${JSON.stringify({ adopted: true, original, snapshotFile: snapshot.file, seq, databaseId: identity.databaseId })}\n`)
+    const plan = interruptedAdoption(paths) ?? (await prepare(config, paths))
+    finish(paths, plan)
+    process.stdout.write(`${JSON.stringify({ adopted: true, ...plan })}\n`)
     return ExitCode.ok
   } catch (error) {
     process.stdout.write(`${JSON.stringify({ adopted: false, reason: messageOf(error) })}\n`)
     throw error
   } finally {
-    syncDirectory(paths.data)
     lock.release()
   }
+}
+
+/** Makes the copy that will take the original's place, a snapshot of it, and a second name for the original in quarantine. */
+async function prepare(config: Config, paths: Paths): Promise<Plan> {
+  const workshop = path.dirname(planFile(paths))
+  removeTree(workshop)
+  ensureDirectory(workshop)
+  const copy = path.join(workshop, path.basename(paths.database))
+  const originals = [paths.database, ...walFiles(paths.database)]
+  for (const file of originals) copyDurably(file, path.join(workshop, path.basename(file)))
+  await openAndCheckpoint(copy)
+  const { databaseId } = readIdentity(paths) ?? { databaseId: randomUUID() }
+  const seq = await addOwnSchema(config, copy, databaseId)
+  const snapshot = await snapshotFile({ source: copy, directory: paths.snapshots, databaseId, seq, clock: systemClock })
+  const original = path.join(paths.quarantine, `${stampOf(Date.now())}-adopted-original`)
+  ensureDirectory(original)
+  for (const file of originals) linkOrCopy(file, path.join(original, path.basename(file)))
+  writeAtomic(
+    path.join(original, 'reason.json'),
+    `${JSON.stringify({ cause: 'adopted', from: paths.database, seq, at: new Date().toISOString() }, null, 2)}\n`,
+  )
+  const plan: Plan = { databaseId, seq, original, snapshotFile: snapshot.file }
+  writeAtomic(planFile(paths), JSON.stringify(plan))
+  return plan
+}
+
+/** The identity, then the WALs away, then the copy over the original by one rename. Each step may have been done before. */
+function finish(paths: Paths, plan: Plan): void {
+  const workshop = path.dirname(planFile(paths))
+  writeIdentity(paths, { databaseId: plan.databaseId })
+  for (const file of walFiles(paths.database)) removeDurably(file)
+  const copy = path.join(workshop, path.basename(paths.database))
+  if (fs.existsSync(copy)) moveAnywhere(copy, paths.database)
+  removeTree(workshop)
+  syncDirectory(paths.data)
+}
+
+function interruptedAdoption(paths: Paths): Plan | undefined {
+  try {
+    return JSON.parse(fs.readFileSync(planFile(paths), 'utf8')) as Plan
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+function planFile(paths: Paths): string {
+  return path.join(paths.adoption, 'plan.json')
+}
+
+function walFiles(database: string): string[] {
+  return [`${database}.wal`, `${database}.wal.checkpoint`, `${database}.wal.recovery`].filter((file) => fs.existsSync(file))
 }
 
 async function openAndCheckpoint(file: string): Promise<void> {
   try {
     await replayForeignWal(file)
   } catch (error) {
-    throw new DaemonGuardError(`DuckDB cannot open the file: ${messageOf(error)}`, { where: file, exitCode: corruptExit as ExitCode, cause: error })
+    throw new DaemonGuardError(`DuckDB cannot open the file: ${messageOf(error)}`, { where: file, exitCode: ExitCode.corrupt, cause: error })
   }
 }
 

@@ -21,7 +21,7 @@ import { WriterGate } from './gate.ts'
 import { ParentLocks } from './parent-locks.ts'
 import { Listener } from './pgwire/listener.ts'
 import { Probe } from './probe.ts'
-import { corruptExit, type Recovered, recover } from './recovery.ts'
+import { type Recovered, recover } from './recovery.ts'
 import { SequenceTracker } from './sequences.ts'
 import { gateTimeout, Session, type SessionContext } from './session.ts'
 import { WriteBuffer } from './write-buffer.ts'
@@ -90,7 +90,7 @@ class Engine {
     const gate = new WriterGate()
     const pipeline = new CommitPipeline({ writer, suspect, now: Date.now })
     const locks = new ParentLocks()
-    const corrupt = (reason: string): never => this.#fail(corruptExit, `the database file is damaged: ${reason}`)
+    const corrupt = (reason: string): never => this.#fail(ExitCode.corrupt, `the database file is damaged: ${reason}`)
     const connect = () => database.connect()
     const { rows, max_delay: maxDelay } = config.engine.write_buffer
     const writeBuffer = new WriteBuffer({ connect, catalog, gate, locks, pipeline, rows, maxDelay, gateTimeout, suspect, corrupt })

@@ -21,9 +21,6 @@ import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
 import { Replay } from './replay.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 
-/** Exit code for a database file that must be replaced by a snapshot first. */
-export const corruptExit = 74
-
 export interface RecoveryOptions {
   paths: Paths
   threads: number
@@ -93,7 +90,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     throw new DaemonGuardError(`the journal could not be replayed onto the database file: ${messageOf(error)}`, {
       where: paths.database,
       hint: 'daemonguard status',
-      exitCode: corruptExit as ExitCode,
+      exitCode: ExitCode.corrupt,
       cause: error,
     })
   }
@@ -130,13 +127,29 @@ async function openDatabase(options: RecoveryOptions, create: boolean): Promise<
     })
     return { database, connection: await database.connect() }
   } catch (error) {
-    throw new DaemonGuardError(`DuckDB cannot open the database file: ${messageOf(error)}`, {
-      where: paths.database,
-      hint: 'the agent restores the newest snapshot by itself; or daemonguard restore',
-      exitCode: (create ? ExitCode.failed : corruptExit) as ExitCode,
-      cause: error,
+    throw cannotOpen(error, paths.database, create)
+  }
+}
+
+/** Only damage may lead to a restore: a file that another program has open, or that may not be read, is left alone. */
+function cannotOpen(cause: unknown, file: string, create: boolean): DaemonGuardError {
+  const message = messageOf(cause)
+  const holder = /(?:Conflicting lock is held in|PID)\D*(\d+)/i.exec(message)?.[1]
+  if (/could not set lock|conflicting lock/i.test(message)) {
+    return new DaemonGuardError(`another program has the database file open: pid ${holder ?? 'unknown'}`, {
+      where: file,
+      hint: 'end that program, or let it connect to the engine instead',
+      exitCode: ExitCode.locked,
+      cause,
     })
   }
+  const environment = create || /permission denied|no space left|too many open files|out of memory|disk quota/i.test(message)
+  return new DaemonGuardError(`DuckDB cannot open the database file: ${message}`, {
+    where: file,
+    hint: environment ? 'daemonguard check' : 'the agent restores the newest snapshot by itself; or daemonguard restore',
+    exitCode: environment ? ExitCode.failed : ExitCode.corrupt,
+    cause,
+  })
 }
 
 /** The watermark, proved to belong to this file; a file that is still empty gets its first one. */
@@ -151,7 +164,7 @@ async function watermarkOf(
     new DaemonGuardError(`the database file cannot be trusted: ${why}`, {
       where: paths.database,
       hint: 'the agent restores the newest snapshot by itself; or daemonguard restore',
-      exitCode: corruptExit as ExitCode,
+      exitCode: ExitCode.corrupt,
     })
   let mark: Awaited<ReturnType<typeof readWatermark>>
   try {

@@ -1,11 +1,26 @@
 /** Little-endian byte writer and reader of the journal's payloads, with LEB128 varints for lengths. */
 
+/** Text below this length is first taken for ASCII: for short strings the way into Node's native code costs more than the loop. */
+const shortText = 64
+
+/** A buffer and its DataView, which V8 compiles to plain loads and stores (Buffer's own read and write methods are several times slower). */
+function viewOf(buffer: Buffer): DataView {
+  return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+}
+
+/** A value that does not fit is an error before the commit, never another value in the journal. */
+function unfit(value: unknown, width: string): never {
+  throw new RangeError(`${value} does not fit into ${width} of the journal`)
+}
+
 export class ByteWriter {
   #buffer: Buffer
+  #view: DataView
   #length = 0
 
   constructor(capacity = 256) {
     this.#buffer = Buffer.allocUnsafe(capacity)
+    this.#view = viewOf(this.#buffer)
   }
 
   get length(): number {
@@ -25,50 +40,59 @@ export class ByteWriter {
       const larger = Buffer.allocUnsafe(Math.max(end, this.#buffer.length * 2))
       this.#buffer.copy(larger, 0, 0, start)
       this.#buffer = larger
+      this.#view = viewOf(larger)
     }
     this.#length = end
     return start
   }
 
   u8(value: number): void {
+    if ((value & 0xff) !== value) unfit(value, 'u8')
     const at = this.#grow(1)
-    this.#buffer[at] = value
+    this.#view.setUint8(at, value)
   }
   i8(value: number): void {
+    if ((value << 24) >> 24 !== value) unfit(value, 'i8')
     const at = this.#grow(1)
-    this.#buffer.writeInt8(value, at)
+    this.#view.setInt8(at, value)
   }
   i16(value: number): void {
+    if ((value << 16) >> 16 !== value) unfit(value, 'i16')
     const at = this.#grow(2)
-    this.#buffer.writeInt16LE(value, at)
+    this.#view.setInt16(at, value, true)
   }
   u16(value: number): void {
+    if ((value & 0xffff) !== value) unfit(value, 'u16')
     const at = this.#grow(2)
-    this.#buffer.writeUInt16LE(value, at)
+    this.#view.setUint16(at, value, true)
   }
   i32(value: number): void {
+    if ((value | 0) !== value) unfit(value, 'i32')
     const at = this.#grow(4)
-    this.#buffer.writeInt32LE(value, at)
+    this.#view.setInt32(at, value, true)
   }
   u32(value: number): void {
+    if (value >>> 0 !== value) unfit(value, 'u32')
     const at = this.#grow(4)
-    this.#buffer.writeUInt32LE(value, at)
+    this.#view.setUint32(at, value, true)
   }
   i64(value: bigint): void {
+    if (BigInt.asIntN(64, value) !== value) unfit(value, 'i64')
     const at = this.#grow(8)
-    this.#buffer.writeBigInt64LE(value, at)
+    this.#view.setBigInt64(at, value, true)
   }
   u64(value: bigint): void {
+    if (BigInt.asUintN(64, value) !== value) unfit(value, 'u64')
     const at = this.#grow(8)
-    this.#buffer.writeBigUInt64LE(value, at)
+    this.#view.setBigUint64(at, value, true)
   }
   f32(value: number): void {
     const at = this.#grow(4)
-    this.#buffer.writeFloatLE(value, at)
+    this.#view.setFloat32(at, value, true)
   }
   f64(value: number): void {
     const at = this.#grow(8)
-    this.#buffer.writeDoubleLE(value, at)
+    this.#view.setFloat64(at, value, true)
   }
 
   /** Unsigned, up to 2^53 − 1. */
@@ -94,19 +118,39 @@ export class ByteWriter {
 
   /** Length-prefixed UTF-8. */
   text(value: string): void {
+    if (value.length < shortText && this.#shortAscii(value)) return
     const size = Buffer.byteLength(value)
     this.varint(size)
     const at = this.#grow(size)
     this.#buffer.write(value, at, size, 'utf8')
   }
+
+  /** False, with nothing written, when it is not ASCII. */
+  #shortAscii(value: string): boolean {
+    const size = value.length
+    const at = this.#grow(size + 1)
+    const view = this.#view
+    view.setUint8(at, size)
+    for (let i = 0; i < size; i++) {
+      const code = value.charCodeAt(i)
+      if (code >= 0x80) {
+        this.#length = at
+        return false
+      }
+      view.setUint8(at + 1 + i, code)
+    }
+    return true
+  }
 }
 
 export class ByteReader {
   #buffer: Buffer
+  #view: DataView
   #at: number
 
   constructor(buffer: Buffer, at = 0) {
     this.#buffer = buffer
+    this.#view = viewOf(buffer)
     this.#at = at
   }
 
@@ -126,34 +170,34 @@ export class ByteReader {
   }
 
   u8(): number {
-    return this.#buffer[this.#take(1)] as number
+    return this.#view.getUint8(this.#take(1))
   }
   i8(): number {
-    return this.#buffer.readInt8(this.#take(1))
+    return this.#view.getInt8(this.#take(1))
   }
   i16(): number {
-    return this.#buffer.readInt16LE(this.#take(2))
+    return this.#view.getInt16(this.#take(2), true)
   }
   u16(): number {
-    return this.#buffer.readUInt16LE(this.#take(2))
+    return this.#view.getUint16(this.#take(2), true)
   }
   i32(): number {
-    return this.#buffer.readInt32LE(this.#take(4))
+    return this.#view.getInt32(this.#take(4), true)
   }
   u32(): number {
-    return this.#buffer.readUInt32LE(this.#take(4))
+    return this.#view.getUint32(this.#take(4), true)
   }
   i64(): bigint {
-    return this.#buffer.readBigInt64LE(this.#take(8))
+    return this.#view.getBigInt64(this.#take(8), true)
   }
   u64(): bigint {
-    return this.#buffer.readBigUInt64LE(this.#take(8))
+    return this.#view.getBigUint64(this.#take(8), true)
   }
   f32(): number {
-    return this.#buffer.readFloatLE(this.#take(4))
+    return this.#view.getFloat32(this.#take(4), true)
   }
   f64(): number {
-    return this.#buffer.readDoubleLE(this.#take(8))
+    return this.#view.getFloat64(this.#take(8), true)
   }
 
   varint(): number {
@@ -177,6 +221,8 @@ export class ByteReader {
   }
 
   text(): string {
-    return this.blob().toString('utf8')
+    const size = this.varint()
+    const at = this.#take(size)
+    return this.#buffer.toString('utf8', at, at + size)
   }
 }

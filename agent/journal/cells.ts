@@ -58,6 +58,7 @@ function encodeValues(out: ByteWriter, type: ColumnType, values: readonly Cell[]
     }
     case 'UNION': {
       const tags = (values as UnionCell[]).map((value) => type.members.findIndex(([name]) => name === value.tag))
+      if (tags.includes(-1)) throw new RangeError('a UNION value has a tag that its type lacks')
       for (const tag of tags) out.u8(tag)
       type.members.forEach(([, member], i) => {
         encodeColumn(out, member, (values as UnionCell[]).filter((_, row) => tags[row] === i).map((value) => value.value))
@@ -66,7 +67,11 @@ function encodeValues(out: ByteWriter, type: ColumnType, values: readonly Cell[]
     }
     case 'ENUM': {
       const index = new Map(type.values.map((name, i) => [name, i]))
-      for (const value of values) out.varint(index.get(value as string) as number)
+      for (const value of values) {
+        const at = index.get(value as string)
+        if (at === undefined) throw new RangeError(`'${value}' is no value of its ENUM type`)
+        out.varint(at)
+      }
       return
     }
     default: {

@@ -20,6 +20,9 @@ export type ReadResult =
   | { readonly kind: 'bad'; readonly offset: number; readonly reason: string }
 
 const windowBytes = 1 << 20
+const zeros = Buffer.alloc(64 << 10)
+/** Node refuses to read 2 GiB at once. */
+const readBytes = 1 << 30
 
 export class SegmentReader {
   readonly file: string
@@ -61,21 +64,22 @@ export class SegmentReader {
       if (head.every((byte) => byte === 0) && this.#zeroFrom(offset)) return { kind: 'end', offset }
       return { kind: 'bad', offset, reason: 'no batch header' }
     }
-    const bytes = this.#read(offset, header.length)
+    // Before the bytes are asked for: a damaged length must not cost memory.
+    const isThere = fs.fstatSync(this.#fd).size >= offset + header.length
+    const bytes = isThere ? this.#read(offset, header.length) : head
     if (bytes.length < header.length) return { kind: 'bad', offset, reason: `batch of ${header.length} bytes is cut short` }
     if (!checksumHolds(bytes, header)) return { kind: 'bad', offset, reason: `checksum of batch at seq ${header.firstSeq} does not match` }
+    if (header.durableBefore !== offset) return { kind: 'bad', offset, reason: `batch at seq ${header.firstSeq} belongs elsewhere` }
     this.#offset = offset + header.length
     return { kind: 'batch', offset, header, bytes }
   }
 
   /** The next offset after `from` at which a whole, valid batch stands, or undefined. */
   findBatch(from: number): number | undefined {
-    const size = fs.fstatSync(this.#fd).size
-    const rest = Buffer.alloc(Math.max(0, size - from))
-    fs.readSync(this.#fd, rest, 0, rest.length, from)
+    const rest = this.tail(from)
     for (let at = rest.indexOf(batchMagic); at !== -1; at = rest.indexOf(batchMagic, at + 1)) {
       const header = decodeBatchHeader(rest.subarray(at))
-      if (header !== undefined && checksumHolds(rest.subarray(at, at + header.length), header)) return from + at
+      if (header?.durableBefore === from + at && checksumHolds(rest.subarray(at, at + header.length), header)) return from + at
     }
     return undefined
   }
@@ -83,8 +87,7 @@ export class SegmentReader {
   /** Bytes from `offset` to the end of the file up to `limit`. For judging a tail. */
   tail(offset: number, limit = Number.MAX_SAFE_INTEGER): Buffer {
     const size = Math.min(limit, Math.max(0, fs.fstatSync(this.#fd).size - offset))
-    const bytes = Buffer.alloc(size)
-    return bytes.subarray(0, fs.readSync(this.#fd, bytes, 0, size, offset))
+    return this.#fill(Buffer.allocUnsafe(size), offset)
   }
 
   close(): void {
@@ -93,12 +96,11 @@ export class SegmentReader {
   }
 
   #zeroFrom(offset: number): boolean {
-    const chunk = Buffer.alloc(windowBytes)
-    for (let at = offset; ; ) {
-      const read = fs.readSync(this.#fd, chunk, 0, windowBytes, at)
-      if (read === 0) return true
-      for (let i = 0; i < read; i++) if (chunk[i] !== 0) return false
-      at += read
+    const chunk = Buffer.allocUnsafe(zeros.length)
+    for (let at = offset; ; at += chunk.length) {
+      const part = this.#fill(chunk, at)
+      if (part.compare(zeros, 0, part.length) !== 0) return false
+      if (part.length < chunk.length) return true
     }
   }
 
@@ -107,14 +109,19 @@ export class SegmentReader {
     const start = offset - this.#windowStart
     if (start >= 0 && start + size <= this.#window.length) return this.#window.subarray(start, start + size)
     const buffer = Buffer.allocUnsafe(Math.max(size, Math.min(windowBytes, this.#window.length === 0 ? 64 << 10 : windowBytes)))
+    this.#window = this.#fill(buffer, offset)
+    this.#windowStart = offset
+    return this.#window.subarray(0, size)
+  }
+
+  /** Reads until `buffer` is full or the file ends; the part that was filled. */
+  #fill(buffer: Buffer, offset: number): Buffer {
     let length = 0
     while (length < buffer.length) {
-      const read = fs.readSync(this.#fd, buffer, length, buffer.length - length, offset + length)
+      const read = fs.readSync(this.#fd, buffer, length, Math.min(readBytes, buffer.length - length), offset + length)
       if (read === 0) break
       length += read
     }
-    this.#window = buffer.subarray(0, length)
-    this.#windowStart = offset
-    return this.#window.subarray(0, size)
+    return buffer.subarray(0, length)
   }
 }

@@ -7,8 +7,8 @@
  *    8  u32  payload length, without padding
  *   12  u32  number of transactions
  *   16  u64  seq of the first one
- *   24  u64  offset in this segment up to which everything was durable when this batch was written: what lies before it was
- *            acknowledged, so bad bytes there are corruption, never a torn tail
+ *   24  u64  offset in this segment up to which everything was durable when this batch was written. The writer writes one batch at a time,
+ *            so it is the batch's own offset: a batch that stands elsewhere (inside a BLOB, or misdirected by a disk) is none
  *   32  u32  epoch
  *   36  28 zero bytes
  * Payload: varint number of tables, each as length-prefixed JSON (so that a batch can be read on its own); then per transaction
@@ -185,10 +185,12 @@ export function decodeBatchHeader(bytes: Buffer): BatchHeader | undefined {
   }
 }
 
-/** Whether `batch` (header and payload) has the checksum that its header states. */
+/** Whether `batch` (header, payload, padding) is whole: the checksum that its header states, and zeros for padding. */
 export function checksumHolds(batch: Buffer, header: BatchHeader): boolean {
   const end = batchHeaderBytes + header.payloadLength
-  return batch.length >= end && crc32(batch.subarray(8, end)) === header.checksum
+  if (batch.length < header.length || crc32(batch.subarray(8, end)) !== header.checksum) return false
+  for (let i = end; i < header.length; i++) if (batch[i] !== 0) return false
+  return true
 }
 
 /** Tables are interned by their JSON, so that readers can compare and cache by identity. */

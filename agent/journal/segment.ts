@@ -13,6 +13,8 @@
  *   32  16 bytes database id
  *   48  16 bytes boot id of the machine that wrote it
  *   64  f64      creation time, ms since 1970
+ *   72           zeros
+ * Magic, version and the checksum's place and range are the same in every version.
  */
 
 import fs from 'node:fs'
@@ -68,8 +70,8 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
   bytes.writeUInt32LE(formatVersion, 12)
   bytes.writeBigUInt64LE(BigInt(header.firstSeq), 16)
   bytes.writeUInt32LE(header.epoch, 24)
-  Buffer.from(header.databaseId.replaceAll('-', ''), 'hex').copy(bytes, 32)
-  Buffer.from(header.bootId.replaceAll('-', ''), 'hex').copy(bytes, 48)
+  uuidBytes(header.databaseId).copy(bytes, 32)
+  uuidBytes(header.bootId).copy(bytes, 48)
   bytes.writeDoubleLE(header.createdAt, 64)
   bytes.writeUInt32LE(crc32(bytes.subarray(12, 128)), 8)
   return bytes
@@ -78,7 +80,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
 /** The header, or undefined where it is missing, torn or damaged. Throws for a version that this program does not know. */
 export function decodeSegmentHeader(bytes: Buffer, file: string): SegmentHeader | undefined {
   if (bytes.length < 128 || bytes.compare(magic, 0, 8, 0, 8) !== 0) return undefined
-  if (crc32(bytes.subarray(12, 128)) !== bytes.readUInt32LE(8)) return undefined
+  if (bytes.length < segmentHeaderBytes || crc32(bytes.subarray(12, 128)) !== bytes.readUInt32LE(8)) return undefined
   const version = bytes.readUInt32LE(12)
   if (version !== formatVersion) {
     throw new DaemonGuardError(`journal segment of format version ${version}; this program reads version ${formatVersion}`, {
@@ -86,6 +88,7 @@ export function decodeSegmentHeader(bytes: Buffer, file: string): SegmentHeader 
       hint: 'run the version of daemonguard that wrote it, or a newer one',
     })
   }
+  if (bytes.subarray(72, segmentHeaderBytes).some((byte) => byte !== 0)) return undefined
   return {
     firstSeq: Number(bytes.readBigUInt64LE(16)),
     epoch: bytes.readUInt32LE(24),
@@ -95,8 +98,13 @@ export function decodeSegmentHeader(bytes: Buffer, file: string): SegmentHeader 
   }
 }
 
-function uuid(bytes: Buffer): string {
+/** 16 bytes as lower-case hex with hyphens. */
+export function uuid(bytes: Buffer): string {
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+}
+
+export function uuidBytes(text: string): Buffer {
+  return Buffer.from(text.replaceAll('-', ''), 'hex')
 }
 
 const noBoot = '00000000-0000-0000-0000-000000000000'
@@ -110,6 +118,7 @@ export function currentBootId(): string {
   }
 }
 
-export function sameBoot(header: SegmentHeader): boolean {
-  return header.bootId !== noBoot && header.bootId === currentBootId()
+/** Whether `bootId` is known and names the boot that runs now. */
+export function sameBoot(bootId: string): boolean {
+  return bootId !== noBoot && bootId === currentBootId()
 }

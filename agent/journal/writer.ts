@@ -1,20 +1,20 @@
 /**
  * The journal's writer: one per engine. Commits reserve room, append, and wait; one flusher writes and fsyncs whatever has gathered
- * (group commit). Zero-filled space is kept allocated ahead of the end, so that a full disk is met by `reserve`, before DuckDB commits.
+ * (group commit), moves the mark (agent/journal/mark.ts), and tells the waiters. A batch is written only after the one before it is durable,
+ * also across segments. Zero-filled space is kept allocated ahead of the end, so that a full disk is met by `reserve`, before DuckDB commits.
  */
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { promisify } from 'node:util'
-import { ensureDirectory, openForWriting, syncDirectory, writeAll } from '../disk.ts'
-import { codeOf, DaemonGuardError } from '../errors.ts'
+import { cutOpen, ensureDirectory, openForWriting, removeDurably, syncData, syncDirectory, syncOpen, writeAll } from '../disk.ts'
+import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
+import { DurableMark } from './mark.ts'
 import { batchBytesOf, type EncodedTransaction, encodeBatch, maxBatchBytes, stamp } from './record.ts'
 import { currentBootId, encodeSegmentHeader, segmentHeaderBytes, segmentName } from './segment.ts'
 
-const fdatasync = promisify(fs.fdatasync)
-
 /** Step in which space is allocated ahead of the journal's end. */
 const allocationBytes = 1 << 20
+const zeros = new Uint8Array(allocationBytes)
 /** A segment larger than this is followed by a new one at the next commit. */
 export const defaultSegmentBytes = 64 << 20
 
@@ -34,6 +34,7 @@ export interface JournalWriterOptions {
 
 interface Segment {
   readonly file: string
+  readonly firstSeq: number
   readonly fd: number
   /** End of what was handed to the flusher, in bytes. */
   written: number
@@ -61,7 +62,11 @@ interface Waiter {
 
 export class JournalWriter {
   #options: JournalWriterOptions
+  #mark: DurableMark
+  /** The one that appends go to. */
   #segment: Segment
+  /** Earlier ones that are still to be written to their end and sealed, in order. */
+  #retiring: Segment[] = []
   #nextSeq: number
   #durableSeq: number
   #queue: QueuedTransaction[] = []
@@ -69,7 +74,10 @@ export class JournalWriter {
   #syncWanted = false
   #waiters: Waiter[] = []
   #syncWaiters: Omit<Waiter, 'seq'>[] = []
+  /** Those of the fsync that is under way. */
+  #syncing: Omit<Waiter, 'seq'>[] = []
   #failure: Error | undefined
+  #closing = false
 
   /** Starts a new segment; what is in older ones stays untouched. */
   constructor(options: JournalWriterOptions) {
@@ -78,6 +86,8 @@ export class JournalWriter {
     this.#durableSeq = options.nextSeq - 1
     ensureDirectory(options.directory)
     this.#segment = this.#createSegment(options.nextSeq)
+    const position = { segment: options.nextSeq, offset: segmentHeaderBytes, seq: this.#durableSeq }
+    this.#mark = new DurableMark(options.directory, options.databaseId, position)
   }
 
   /** The seq that the next append gets. */
@@ -95,6 +105,7 @@ export class JournalWriter {
    */
   reserve(group: readonly EncodedTransaction[]): void {
     if (this.#failure !== undefined) throw this.#failure
+    if (this.#closing) throw new DaemonGuardError('the journal is closed')
     const bytes = group.reduce((sum, encoded) => sum + batchBytesOf(encoded), 0)
     if (bytes > maxBatchBytes) {
       throw new DaemonGuardError(`a transaction of ${bytes} bytes is larger than the journal takes (${maxBatchBytes})`, {
@@ -106,6 +117,8 @@ export class JournalWriter {
       const needed = this.#segment.written + this.#segment.queued + bytes
       if (needed > this.#segment.allocated) this.#allocate(this.#segment, needed + allocationBytes)
     } catch (error) {
+      // No shortage: what this disk holds is unknown from here on (an fsync may have failed), so nothing is tried again.
+      if (codeOf(error) === 'EIO') throw this.#fail(error)
       throw new DaemonGuardError(`the journal cannot be extended: ${codeOf(error) ?? String(error)}`, {
         where: this.#options.directory,
         hint: 'free space on this disk; writes resume by themselves',
@@ -135,16 +148,23 @@ export class JournalWriter {
   /** One fsync of the journal, whether there is something new or not: the probe's proof that the disk answers. */
   sync(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    if (this.#closing) return Promise.reject(new DaemonGuardError('the journal is closed'))
     this.#syncWanted = true
     const done = new Promise<void>((resolve, reject) => this.#syncWaiters.push({ resolve, reject }))
     this.#flush()
     return done
   }
 
-  /** Waits for what is queued and closes the segment, cut to its end. */
+  /** Waits for what is queued and closes the segment, cut to its end. Safe twice. */
   async close(): Promise<void> {
+    if (this.#closing) return
+    this.#closing = true
     while (this.#flushing !== undefined) await this.#flushing
-    if (this.#failure === undefined) this.#seal(this.#segment)
+    for (const segment of [...this.#retiring, this.#segment]) {
+      if (this.#failure === undefined) await this.#seal(segment)
+      else fs.closeSync(segment.fd)
+    }
+    this.#mark.close()
   }
 
   #flush(): void {
@@ -171,39 +191,51 @@ export class JournalWriter {
           last = next.seq
         }
         this.#syncWanted = false
-        const synced = this.#syncWaiters.splice(0)
+        this.#syncing = this.#syncWaiters.splice(0)
         if (group.length > 0) {
           const batch = encodeBatch(group, { firstSeq, durableBefore: segment.durable, epoch: this.#options.epoch })
           writeAll(segment.fd, batch, segment.written)
           segment.written += batch.length
           segment.queued -= bytes
         }
-        await fdatasync(segment.fd)
+        await syncData(segment.fd)
         segment.durable = segment.written
+        this.#mark.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })
         this.#durableSeq = last
-        if (segment !== this.#segment && this.#queue[0]?.segment !== segment) this.#seal(segment)
         const released = this.#waiters.filter((waiter) => waiter.seq <= last)
         if (released.length > 0) this.#waiters = this.#waiters.filter((waiter) => waiter.seq > last)
         for (const waiter of released) waiter.resolve()
-        for (const done of synced) done.resolve()
+        for (const done of this.#syncing.splice(0)) done.resolve()
         if (group.length > 0) this.#options.onDurable?.(last)
+        while (this.#retiring[0] !== undefined && this.#retiring[0] !== this.#queue[0]?.segment) {
+          const done = this.#retiring.shift() as Segment
+          await this.#seal(done)
+        }
       }
     } catch (error) {
-      this.#fail(error as Error)
+      this.#fail(error)
     }
   }
 
-  #fail(cause: Error): void {
-    this.#failure = new DaemonGuardError(`the journal could not be written: ${cause.message}`, { where: this.#segment.file, cause })
-    // Before any waiter is told: after this nothing may be answered.
-    this.#options.onFailure(this.#failure)
-    for (const waiter of [...this.#waiters.splice(0), ...this.#syncWaiters.splice(0)]) waiter.reject(this.#failure)
+  /** Ends all writing. A second failure changes nothing. */
+  #fail(cause: unknown): Error {
+    if (this.#failure !== undefined) return this.#failure
+    const failure = new DaemonGuardError(`the journal could not be written: ${messageOf(cause)}`, { where: this.#segment.file, cause })
+    this.#failure = failure
+    try {
+      // Before any waiter is told: after this nothing may be answered.
+      this.#options.onFailure(failure)
+    } finally {
+      for (const waiter of [...this.#waiters.splice(0), ...this.#syncing.splice(0), ...this.#syncWaiters.splice(0)]) waiter.reject(failure)
+    }
+    return failure
   }
 
+  /** The flusher seals the previous segment when it has written what is queued for it. */
   #rotate(): void {
-    const previous = this.#segment
-    this.#segment = this.#createSegment(this.#nextSeq)
-    if (!this.#queue.some((queued) => queued.segment === previous) && this.#flushing === undefined) this.#seal(previous)
+    const next = this.#createSegment(this.#nextSeq)
+    this.#retiring.push(this.#segment)
+    this.#segment = next
   }
 
   /** The header and the directory entry are durable before anything can be acknowledged from it. */
@@ -214,14 +246,15 @@ export class JournalWriter {
     try {
       const createdAt = (this.#options.now ?? Date.now)()
       writeAll(fd, encodeSegmentHeader({ firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }), 0)
-      const segment: Segment = { file, fd, written: segmentHeaderBytes, durable: segmentHeaderBytes, allocated: segmentHeaderBytes, queued: 0 }
+      const begin = segmentHeaderBytes
+      const segment: Segment = { file, firstSeq, fd, written: begin, durable: begin, allocated: begin, queued: 0 }
       this.#allocate(segment, allocationBytes)
-      fs.fsyncSync(fd)
+      syncOpen(fd)
       syncDirectory(directory)
       return segment
     } catch (error) {
       fs.closeSync(fd)
-      fs.rmSync(file, { force: true })
+      removeDurably(file)
       throw error
     }
   }
@@ -229,7 +262,6 @@ export class JournalWriter {
   /** Zero-fills up to `end`, rounded up. A partial fill is kept: the next attempt goes on from there. */
   #allocate(segment: Segment, end: number): void {
     const target = Math.ceil(end / allocationBytes) * allocationBytes
-    const zeros = new Uint8Array(allocationBytes)
     while (segment.allocated < target) {
       const part = zeros.subarray(0, Math.min(zeros.length, target - segment.allocated))
       writeAll(segment.fd, part, segment.allocated)
@@ -237,9 +269,10 @@ export class JournalWriter {
     }
   }
 
-  #seal(segment: Segment): void {
-    fs.ftruncateSync(segment.fd, segment.written)
-    fs.fsyncSync(segment.fd)
+  /** Everything in it is durable already; only its length is new. */
+  async #seal(segment: Segment): Promise<void> {
+    cutOpen(segment.fd, segment.written)
+    await syncData(segment.fd)
     fs.closeSync(segment.fd)
   }
 }

@@ -5,9 +5,6 @@
 
 import { ExitCode } from '../errors.ts'
 
-/** The database file is damaged or not trustworthy: a snapshot has to be restored before an engine can start. */
-export const corruptExitCode = 74
-
 export type EndingName =
   /** Exit 0: somebody asked it to stop. */
   | 'stopped'
@@ -41,7 +38,7 @@ const faults: readonly string[] = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGILL', 'SI
 const namedCodes: Record<number, [EndingName, string]> = {
   0: ['stopped', 'a clean stop'],
   [ExitCode.suspect]: ['suspect', 'a fatal error made its memory untrustworthy'],
-  [corruptExitCode]: ['corrupt', 'the database file is damaged'],
+  [ExitCode.corrupt]: ['corrupt', 'the database file is damaged'],
   [ExitCode.locked]: ['locked', 'another engine holds the lock'],
   [ExitCode.config]: ['config', 'bad configuration'],
 }

@@ -119,10 +119,8 @@ export class Ladder {
     if (takeover.kind === 'blocked') return this.#waitFor({ pid: takeover.pid, ours: false, why: takeover.why }, signal)
     if (takeover.kind === 'failed')
       return this.afterEnding(takeover.ending, null, signal, `the takeover of ${paths.database} (${takeover.why})`)
-    if (takeover.kind === 'refused') {
-      const hint = `daemonguard scan ${paths.database}, then move it away, or name another file as engine.database`
-      return this.#end('database-not-adoptable', `${paths.database} cannot be taken over: ${takeover.why}`, hint)
-    }
+    if (takeover.kind === 'refused')
+      return this.#end('database-not-adoptable', `${paths.database} cannot be taken over: ${takeover.why}`, takeover.hint)
     const attempt = await startEngine(
       {
         paths,

@@ -6,6 +6,8 @@
 
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
+import path from 'node:path'
+import { moveAnywhere } from '../disk.ts'
 import { messageOf } from '../errors.ts'
 import { type Quarantined, quarantine } from '../quarantine.ts'
 import { type Ending, endingOf } from './endings.ts'
@@ -17,14 +19,17 @@ export type Takeover =
   | { readonly kind: 'ready'; readonly adopted: Record<string, unknown> | null; readonly unreplayed: Quarantined | null }
   /** Another program has the file open; nothing was touched. */
   | { readonly kind: 'blocked'; readonly pid: number | null; readonly why: string }
-  /** The file cannot be taken over, and it is not ours to replace; nothing but a broken WAL was touched. */
-  | { readonly kind: 'refused'; readonly why: string; readonly unreplayed: Quarantined | null }
+  /** The file cannot be taken over, and it is not ours to replace; it lies where it lay. */
+  | { readonly kind: 'refused'; readonly why: string; readonly hint: string }
   /** It did not work this time. */
   | { readonly kind: 'failed'; readonly ending: Ending; readonly why: string }
 
-/** Takes the database over if that is needed. `signal` ends the child; the copy that it works on is then left behind. */
+/**
+ * Takes the database over if that is needed. The child is never ended half-way, not even when the agent stops: it may be moving files;
+ * `signal` only keeps the next step from being taken.
+ */
 export async function takeOver(options: {
-  paths: { database: string; identityFile: string; quarantine: string }
+  paths: { database: string; identityFile: string; quarantine: string; adoption: string }
   /** The program that adopts: `daemonguard adopt -c FILE`. */
   command: string
   args: string[]
@@ -35,19 +40,21 @@ export async function takeOver(options: {
   const [database = paths.database, ...wals] = databaseFiles(paths.database)
   const hasWal = () => wals.some((file) => fs.existsSync(file))
   const known = fs.existsSync(paths.identityFile)
-  if (!hasWal() && (known || !fs.existsSync(database))) return { kind: 'ready', adopted: null, unreplayed: null }
+  // An adoption that was interrupted after its copy was whole goes on where it was.
+  const interrupted = fs.existsSync(path.join(paths.adoption, 'plan.json'))
+  if (!interrupted && !hasWal() && (known || !fs.existsSync(database))) return { kind: 'ready', adopted: null, unreplayed: null }
   const holder = [database, ...wals].map(lockHolder).find((pid) => pid !== undefined)
   if (holder !== undefined) return { kind: 'blocked', pid: holder, why: `process ${holder} has the database file open` }
   let unreplayed: Quarantined | null = null
   const quarantineWal = (reason: string) => {
     unreplayed = quarantine({ paths, cause: 'wal-not-replayable', files: wals, reason, time: options.time })
   }
-  if (!fs.existsSync(database)) {
+  if (!interrupted && !fs.existsSync(database)) {
     quarantineWal('a WAL without its database file: DuckDB would drop it without a word')
     return { kind: 'ready', adopted: null, unreplayed }
   }
   for (;;) {
-    const { ending, report, output } = await run(options.command, options.args, signal)
+    const { ending, report, output } = await run(options.command, options.args)
     const why = typeof report?.reason === 'string' ? report.reason : (output.at(-1) ?? ending.text)
     if (ending.name === 'stopped' && report?.adopted === true) return { kind: 'ready', adopted: report, unreplayed }
     if (ending.name === 'locked') return { kind: 'blocked', pid: pidIn(why), why }
@@ -56,8 +63,18 @@ export async function takeOver(options: {
     if (hasWal()) quarantineWal(`it cannot be replayed (${ending.text}): ${why}`)
     // Our own file: the engine judges it, and a snapshot can replace it.
     else if (known) return { kind: 'ready', adopted: null, unreplayed }
-    else return { kind: 'refused', why, unreplayed }
+    else {
+      await putBack(unreplayed)
+      return { kind: 'refused', why, hint: `daemonguard scan ${database}, then move it away, or name another file as engine.database` }
+    }
   }
+}
+
+/** The file cannot be opened without its WAL either, so the WAL is not what is broken: the two belong together. */
+async function putBack(moved: Quarantined | null): Promise<void> {
+  if (moved === null) return
+  await moved.settled
+  for (const { file, original } of moved.files) if (!fs.existsSync(original)) moveAnywhere(file, original)
 }
 
 /** The pid that a message names (`pid 123`), or null. */
@@ -67,11 +84,7 @@ export function pidIn(text: string): number | null {
 }
 
 /** Runs the child to its end; `report` is the last line of its stdout that is a JSON object. */
-function run(
-  command: string,
-  args: string[],
-  signal: AbortSignal,
-): Promise<{ ending: Ending; report: Record<string, unknown> | undefined; output: string[] }> {
+function run(command: string, args: string[]): Promise<{ ending: Ending; report: Record<string, unknown> | undefined; output: string[] }> {
   return new Promise((resolve) => {
     const stdout: string[] = []
     const all: string[] = []
@@ -84,7 +97,7 @@ function run(
         .slice(-20)
       resolve({ ending, report: lines.map(parseObject).findLast((object) => object !== undefined), output })
     }
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true, signal, killSignal: 'SIGKILL' })
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true })
     child.stdout.setEncoding('utf8').on('data', (text: string) => stdout.push(text) && all.push(text))
     child.stderr.setEncoding('utf8').on('data', (text: string) => all.push(text))
     child.once('error', (error) => {

@@ -159,6 +159,7 @@ export class Shipper {
 
   async #ship(parts: readonly Part[], uncertain: boolean): Promise<void> {
     const { database } = this.#options
+    await this.#server.features()
     if (!this.#registered) {
       await registerHost(this.#server, database, this.#context.host, this.#consumer.databaseId, this.#context.clock.now())
       this.#registered = true

@@ -1,3 +1,4 @@
+// deadline: 240s
 import fs from 'node:fs'
 import os from 'node:os'
 import { test } from 'uvu'

@@ -210,6 +210,13 @@ test('a row limit suspends the portal, and it goes on where it stopped, also aft
   assert.is(errorFields((await client.until('Z'))[0]).C, '34000')
 })
 
+test('a portal ends with its transaction, and its rows are given up', async () => {
+  client.send(parse('', 'SELECT i::INTEGER FROM range(5000) t(i)'), bind('p', ''), execute('p', 1), sync, execute('p', 1), sync)
+  assert.is(typesOf(await client.until('Z')), '12DsZ')
+  assert.is(wire.backend.streams, 0)
+  assert.is(errorFields((await client.until('Z'))[0]).C, '34000')
+})
+
 test('binary rows and parameters', async () => {
   const int = Buffer.alloc(4)
   int.writeInt32BE(-7)
@@ -315,20 +322,27 @@ test('COPY data waits in the client while the engine is busy', async () => {
   client.send(query('COPY heavy FROM STDIN'))
   await client.until('G')
   const row = message('d', (w) => w.utf8(`${'x'.repeat(1_000_000)}\n`))
-  for (let i = 0; i < 60; i++) client.socket.write(row)
-  client.send(message('c'))
-  let left = -1
+  let sent = 0
+  const sending = (async () => {
+    while (sent < 60) {
+      await new Promise((resolve) => client.socket.write(row, resolve))
+      sent++
+    }
+    client.send(message('c'))
+  })()
+  let seen = -1
   await waitFor(
     'the client to be held back',
     () => {
-      const still = client.socket.writableLength === left
-      left = client.socket.writableLength
+      const still = sent === seen
+      seen = sent
       return still
     },
-    { every: 100 },
+    { every: 200 },
   )
-  assert.ok(left > 30e6, `${left} bytes left`)
+  assert.ok(sent < 30, `${sent} MB taken`)
   open()
+  await sending
   assert.is((await client.until('Z'))[0]?.body.toString(), 'COPY 60\0')
 })
 

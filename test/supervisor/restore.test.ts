@@ -222,13 +222,22 @@ for (const [how, behaviour] of [
   })
 }
 
-test('an existing file that cannot be taken over is left where it is', async () => {
-  const it = begin({ engines: [['healthy']], database: 'not a database', identity: false, adopt: ['adopts', '74'] })
+test('an existing file that cannot be taken over is left where it is, with its WAL', async () => {
+  const it = begin({ engines: [['healthy']], database: 'not a database', wal: 'its WAL', identity: false, adopt: ['adopts', '74'] })
   await it.supervisor.start()
   assert.is(it.supervisor.status().state, 'gave-up')
   assert.match(it.supervisor.status().hint ?? '', `daemonguard scan ${it.paths.database}`)
   assert.is(fs.readFileSync(it.paths.database, 'utf8'), 'not a database')
+  assert.is(fs.readFileSync(`${it.paths.database}.wal`, 'utf8'), 'its WAL')
   assert.equal(it.started, [])
+})
+
+test('an adoption that was interrupted goes on, whatever is there by then', async () => {
+  const it = begin({ engines: [['healthy']], adopt: ['adopts', '1'] })
+  fs.mkdirSync(path.join(it.paths.data, 'adoption'))
+  fs.writeFileSync(path.join(it.paths.data, 'adoption', 'plan.json'), '{}')
+  await it.supervisor.start()
+  assert.equal(it.started, [], 'no engine starts before the adoption has ended well')
 })
 
 test('a database that another program still has open is not touched', async () => {
