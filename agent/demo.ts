@@ -168,7 +168,7 @@ class Play {
         found = (await this.#stage.status())?.incidents.find(({ cause, id }) => cause === 'database-corrupt' && !known.has(id))
         return found !== undefined
       }
-      if (!(await waitUntil(seen, { deadline: 10_000, every: 50, signal: this.#signal }))) continue
+      if (!(await waitUntil(seen, { deadline: 6000, every: 50, signal: this.#signal }))) continue
       const foundMs = systemClock.monotonic() - at
       this.#say(`found after ${(foundMs / 1000).toFixed(1)} s: ${found?.message}`)
       await this.#until(

@@ -176,10 +176,10 @@ export class Replay {
   async #sequence(change: Extract<Change, { kind: 'sequence' }>): Promise<void> {
     const where = `database_name = ${quoteString(this.#catalog)} AND schema_name = ${quoteString(change.schema)} AND sequence_name = ${quoteString(change.name)}`
     const name = quoteString(`${quoteIdentifier(change.schema)}.${quoteIdentifier(change.name)}`)
-    const [row] = await this.#connection.all(`SELECT last_value, increment_by, start_value FROM duckdb_sequences() WHERE ${where}`)
+    const [row] = await this.#connection.all(`SELECT ${nextValue}, increment_by FROM duckdb_sequences() WHERE ${where}`)
     if (row === undefined) throw new Error(`there is no sequence ${change.schema}.${change.name}`)
-    const [last, increment, start] = row.map((value) => (value === null ? null : BigInt(value as bigint))) as [bigint | null, bigint, bigint]
-    const missing = last === null ? (change.value - start) / increment + 1n : (change.value - last) / increment
+    const [next, increment] = row.map((value) => BigInt(value as bigint)) as [bigint, bigint]
+    const missing = (change.value - next) / increment + 1n
     if (missing > 0n) await this.#connection.all(`SELECT max(nextval(${name})) FROM range(${missing})`)
   }
 

@@ -5,6 +5,12 @@ import type { Connection } from './duckdb.ts'
 import { quoteString } from './sql/tokens.ts'
 import type { Transaction } from './transaction.ts'
 
+/**
+ * The value that a sequence hands out next, in a query of duckdb_sequences(). Its last_value does not say: of a sequence that was read from the
+ * file, and not drawn from since, that is the next value, else the one handed out last.
+ */
+export const nextValue = "regexp_extract(sql, ' START (-?[0-9]+)', 1)::HUGEINT"
+
 export class SequenceTracker {
   #catalog: string
   #any = false
@@ -39,8 +45,8 @@ export class SequenceTracker {
 
   async #read(connection: Connection) {
     const rows = await connection.all(
-      `SELECT schema_name, sequence_name, last_value FROM duckdb_sequences() WHERE database_name = ${quoteString(this.#catalog)} AND schema_name <> ${quoteString(ownSchema)}`,
+      `SELECT schema_name, sequence_name, CASE WHEN last_value IS NOT NULL THEN ${nextValue} - increment_by END FROM duckdb_sequences() WHERE database_name = ${quoteString(this.#catalog)} AND schema_name <> ${quoteString(ownSchema)}`,
     )
-    return rows.map(([schema, name, value]) => ({ key: `${schema}.${name}`, schema: String(schema), name: String(name), value: value as bigint | null }))
+    return rows.map(([schema, name, value]) => ({ key: `${schema}.${name}`, schema: String(schema), name: String(name), value: value === null ? null : BigInt(value as bigint) }))
   }
 }

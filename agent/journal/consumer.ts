@@ -7,8 +7,9 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { type Clock, systemClock } from '../clock.ts'
 import { ensureDirectory, moveDurably, writeAtomic } from '../disk.ts'
+import { messageOf } from '../errors.ts'
 import type { JournalConsumer } from '../plugin.ts'
-import { SegmentReader } from './reader.ts'
+import { type FoundBatch, SegmentReader } from './reader.ts'
 import { decodeBatch } from './record.ts'
 import { listSegments } from './segment.ts'
 import { readTransactions } from './transactions.ts'
@@ -54,9 +55,17 @@ export function readCursor(file: string): CursorFile | undefined {
     throw error
   }
   const cursor = JSON.parse(text) as CursorFile
-  if (cursor.version !== 1 || !Number.isSafeInteger(cursor.confirmed)) throw new Error(`cursor file of unknown version or shape: ${file}`)
+  const isCursor =
+    cursor.version === 1 &&
+    Number.isSafeInteger(cursor.confirmed) &&
+    cursor.confirmed >= 0 &&
+    Number.isSafeInteger(cursor.epoch) &&
+    /^[0-9a-f-]{36}$/.test(cursor.databaseId)
+  if (!isCursor) throw new Error(`cursor file of unknown version or shape: ${file}`)
   return cursor
 }
+
+const notThere = 'not in the journal'
 
 export function openConsumer(options: ConsumerOptions): JournalConsumer & { close(): void } {
   return new Consumer(options)
@@ -69,8 +78,11 @@ class Consumer implements JournalConsumer {
   #cursor: CursorFile
   /** Last seq handed out by read(). */
   #position: number
+  #epoch: number
   #reader: SegmentReader | undefined
   #pending: Transaction[] = []
+  /** Gaps that were told: one that is passed again (after a seek) is not told again. */
+  #told = new Set<string>()
 
   constructor(options: ConsumerOptions) {
     this.#options = options
@@ -79,21 +91,24 @@ class Consumer implements JournalConsumer {
     this.#file = path.join(options.cursors, `${options.name}.json`)
     const { databaseId, epoch } = options.source
     let cursor: CursorFile | undefined
+    let confirmed = 0
     try {
       cursor = readCursor(this.#file)
     } catch {
       const quarantined = `${this.#file}.${Date.now()}.bad`
       moveDurably(this.#file, quarantined)
       options.onBadCursor(this.#file, quarantined)
+      // What retention has deleted was confirmed, also by this consumer: it is no gap.
+      confirmed = (listSegments(options.journal)[0]?.firstSeq ?? 1) - 1
     }
     if (cursor !== undefined && cursor.databaseId !== databaseId) {
-      const quarantined = `${this.#file}.${cursor.databaseId}`
-      moveDurably(this.#file, quarantined)
+      moveDurably(this.#file, `${this.#file}.${cursor.databaseId}`)
       cursor = undefined
     }
-    this.#cursor = cursor ?? { version: 1, databaseId, epoch, confirmed: 0, state: null }
+    this.#cursor = cursor ?? { version: 1, databaseId, epoch, confirmed, state: null }
     if (cursor === undefined) this.#save()
     this.#position = this.#cursor.confirmed
+    this.#epoch = this.#cursor.epoch
   }
 
   get confirmed(): number {
@@ -113,7 +128,19 @@ class Consumer implements JournalConsumer {
     return this.durable + 1
   }
 
-  async read({ maxRows, maxDelayMs, signal }: { maxRows: number; maxDelayMs: number; signal: AbortSignal }): Promise<Transaction[]> {
+  async read(options: { maxRows: number; maxDelayMs: number; signal: AbortSignal }): Promise<Transaction[]> {
+    const start = this.#position
+    let batch: Transaction[] = []
+    try {
+      batch = await this.#collect(options)
+      return batch
+    } finally {
+      // What was collected and not handed out, after an abort or an error, comes again.
+      if (batch.length === 0 && this.#position > start) this.seek(start)
+    }
+  }
+
+  async #collect({ maxRows, maxDelayMs, signal }: { maxRows: number; maxDelayMs: number; signal: AbortSignal }): Promise<Transaction[]> {
     const { source } = this.#options
     const batch: Transaction[] = []
     let rows = 0
@@ -127,7 +154,7 @@ class Consumer implements JournalConsumer {
         rows += rowsOf(transaction)
       }
       const left = deadline - this.#clock.monotonic()
-      if (rows >= maxRows || (batch.length > 0 && left <= 0)) break
+      if (rows >= maxRows || (batch.length > 0 && left <= 0)) return batch
       if (batch.length === 0) await source.waitBeyond(this.#position, signal)
       else {
         const timeout = new AbortController()
@@ -136,16 +163,21 @@ class Consumer implements JournalConsumer {
         timeout.abort()
       }
     }
-    return signal.aborted ? [] : batch
+    return []
   }
 
   async *readRange(first: number, last: number): AsyncIterable<Transaction> {
     let expected = first
-    for (const transaction of readTransactions(this.#options.journal, first, last, () => {})) {
+    let reason = notThere
+    const onDamage = (damage: { reason: string }) => {
+      reason = damage.reason
+    }
+    for (const transaction of readTransactions(this.#options.journal, first, last, onDamage)) {
+      this.#tell(expected, transaction.seq - 1, reason)
       expected = transaction.seq + 1
       yield transaction
     }
-    if (expected <= last) this.#options.onGap({ firstSeq: expected, lastSeq: last, reason: 'not in the journal' })
+    this.#tell(expected, last, reason)
   }
 
   async confirm(seq: number): Promise<void> {
@@ -177,68 +209,95 @@ class Consumer implements JournalConsumer {
     writeAtomic(this.#file, JSON.stringify(this.#cursor))
   }
 
-  /** The next durable transaction after the position, if there is one now. */
+  /** The next durable transaction after the position; undefined when the position is at the end of what is durable. */
   #next(): Transaction | undefined {
-    const ready = this.#pending.shift()
-    if (ready !== undefined) {
-      this.#position = ready.seq
-      return ready
+    this.#followEpoch()
+    for (;;) {
+      const ready = this.#pending.shift()
+      if (ready !== undefined) {
+        this.#position = ready.seq
+        return ready
+      }
+      if (this.#position >= this.durable) return undefined
+      this.#advance()
     }
-    while (this.#position < this.durable) {
-      this.#reader ??= this.#open()
-      if (this.#reader === undefined) return this.#skipTo(this.durable, 'the journal has no segment for it')
-      let result = this.#reader.next()
+  }
+
+  /** A new epoch may have begun before the position: then seqs are given anew that were handed out, or even confirmed. */
+  #followEpoch(): void {
+    const { epoch, durableSeq } = this.#options.source
+    if (epoch <= this.#epoch) return
+    this.#epoch = epoch
+    if (this.#position > durableSeq) {
+      this.#tell(durableSeq + 1, this.#position, `the journal was cut back to seq ${durableSeq} after these had been read`)
+      this.seek(durableSeq)
+    }
+    if (this.#cursor.confirmed > durableSeq) this.#cursor = { ...this.#cursor, confirmed: durableSeq }
+  }
+
+  /** Fills `#pending` with the next batch, or moves the position over a gap. Called while something durable lies after the position. */
+  #advance(): void {
+    const { durable } = this
+    for (let isFresh = false; ; isFresh = true) {
+      if (this.#reader === undefined) {
+        this.#reader = this.#open()
+        isFresh = true
+      }
+      const { batch, reason } = this.#find(this.#reader)
+      if (batch !== undefined) return this.#take(batch, reason, durable)
+      this.close()
+      // The next segment begins with what is wanted; or this one was replaced (by a repair) since it was opened.
+      if (!isFresh) continue
+      const following = listSegments(this.#options.journal).find(({ firstSeq }) => firstSeq > this.#position + 1)
+      return this.#passGap(Math.min(durable, (following?.firstSeq ?? Number.POSITIVE_INFINITY) - 1), reason)
+    }
+  }
+
+  #take({ offset, header, bytes }: FoundBatch, reason: string, durable: number): void {
+    this.#passGap(Math.min(durable, header.firstSeq - 1), reason)
+    // Written but not yet durable: it is read again later.
+    if (header.firstSeq > durable) return this.#reader?.seek(offset)
+    try {
+      this.#pending = decodeBatch(bytes, header).filter(({ seq }) => seq > this.#position)
+    } catch (error) {
+      this.#passGap(header.firstSeq + header.count - 1, `its batch is whole, but cannot be decoded: ${messageOf(error)}`)
+    }
+  }
+
+  /** The first batch that holds something after the position; without one, or before it, the reason why something may be missing. */
+  #find(reader: SegmentReader | undefined): { batch?: FoundBatch; reason: string } {
+    let reason = notThere
+    while (reader !== undefined) {
+      let result = reader.next()
       if (result.kind !== 'batch') {
         // What was read ahead may be older than what has become durable since.
-        this.#reader.seek(this.#reader.offset)
-        result = this.#reader.next()
+        reader.seek(reader.offset)
+        result = reader.next()
       }
       if (result.kind === 'batch') {
-        const { firstSeq, count } = result.header
-        if (firstSeq > this.durable) {
-          // Written but not yet durable: read it again later.
-          this.#reader.seek(result.offset)
-          return undefined
-        }
-        if (firstSeq + count - 1 <= this.#position) continue
-        this.#noteGap(firstSeq)
-        this.#pending = decodeBatch(result.bytes, result.header).filter(({ seq }) => seq > this.#position)
-        const first = this.#pending.shift() as Transaction
-        this.#position = first.seq
-        return first
-      }
-      // End of this segment, or damage: what is durable and not here is in the next one, or lost.
-      const next = result.kind === 'bad' ? this.#reader.findBatch(result.offset + 1) : undefined
-      if (next !== undefined) {
-        this.#reader.seek(next)
+        if (result.header.firstSeq + result.header.count - 1 > this.#position) return { batch: result, reason }
         continue
       }
-      const reason = result.kind === 'bad' ? result.reason : 'not in the journal'
-      const following = this.#following(this.#reader.file)
-      this.close()
-      if (following === undefined) return this.#skipTo(this.durable, reason)
-      this.#noteGap(following.firstSeq, reason)
-      this.#reader = new SegmentReader(following.file)
+      if (result.kind === 'end') break
+      reason = result.reason
+      const next = reader.findBatch(result.offset + 1)
+      if (next === undefined) break
+      reader.seek(next)
     }
-    return undefined
+    return { reason }
   }
 
-  #noteGap(firstSeq: number, reason = 'not in the journal'): void {
-    if (firstSeq <= this.#position + 1) return
-    this.#options.onGap({ firstSeq: this.#position + 1, lastSeq: firstSeq - 1, reason })
-    this.#position = firstSeq - 1
+  #passGap(lastSeq: number, reason: string): void {
+    if (lastSeq <= this.#position) return
+    this.#tell(this.#position + 1, lastSeq, reason)
+    this.#position = lastSeq
   }
 
-  #skipTo(seq: number, reason: string): undefined {
-    this.#noteGap(seq + 1, reason)
-    return undefined
-  }
-
-  #following(file: string) {
-    const segments = listSegments(this.#options.journal)
-    const at = segments.findIndex((segment) => segment.file === file)
-    const name = path.basename(file)
-    return at === -1 ? segments.find((segment) => path.basename(segment.file) > name) : segments[at + 1]
+  #tell(firstSeq: number, lastSeq: number, reason: string): void {
+    const gap = `${firstSeq}-${lastSeq}`
+    if (lastSeq < firstSeq || this.#told.has(gap)) return
+    this.#told.add(gap)
+    this.#options.onGap({ firstSeq, lastSeq, reason })
   }
 
   /** The segment in which the position's successor must be. */

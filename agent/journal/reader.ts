@@ -29,7 +29,7 @@ export class SegmentReader {
   readonly header: SegmentHeader | undefined
   #fd: number
   #offset = segmentHeaderBytes
-  #window = Buffer.alloc(0)
+  #window: Buffer = Buffer.alloc(0)
   #windowStart = 0
 
   /** `header` is undefined when it is missing, torn or damaged. Throws when the file cannot be opened or has another format version. */
@@ -65,7 +65,7 @@ export class SegmentReader {
       return { kind: 'bad', offset, reason: 'no batch header' }
     }
     // Before the bytes are asked for: a damaged length must not cost memory.
-    const isThere = fs.fstatSync(this.#fd).size >= offset + header.length
+    const isThere = header.length <= windowBytes || fs.fstatSync(this.#fd).size >= offset + header.length
     const bytes = isThere ? this.#read(offset, header.length) : head
     if (bytes.length < header.length) return { kind: 'bad', offset, reason: `batch of ${header.length} bytes is cut short` }
     if (!checksumHolds(bytes, header)) return { kind: 'bad', offset, reason: `checksum of batch at seq ${header.firstSeq} does not match` }

@@ -158,6 +158,13 @@ export function encodeBatch(
   return batch
 }
 
+/** Makes a whole batch one that stands at `offset`, in place. */
+export function moveBatch(batch: Buffer, offset: number): Buffer {
+  batch.writeBigUInt64LE(BigInt(offset), 24)
+  batch.writeUInt32LE(crc32(batch.subarray(8, batchHeaderBytes + batch.readUInt32LE(8))), 4)
+  return batch
+}
+
 export interface BatchHeader {
   readonly checksum: number
   readonly payloadLength: number

@@ -1,27 +1,32 @@
 /**
  * What the engine does to the journal before it serves: cuts a torn tail, which was never acknowledged; moves a damaged segment to
- * quarantine and leaves its readable batches in its place; makes everything durable. Torn or rotten is decided thus:
+ * quarantine and leaves its readable batches in its place; makes durable what it keeps. What bad bytes are is decided thus:
  *
- * - a whole batch stands behind the bad bytes that says they were durable before it was written → corruption;
- * - the same boot: a killed process leaves a prefix of its last write, cut at a page, and zeros behind it → torn; anything else → corruption;
- * - an earlier boot: the last, unacknowledged write may have reached the disk in any part → torn.
+ * - Rotten, if they were acknowledged: a whole batch or segment with batches stands behind them (a batch is written only after the one before
+ *   it is durable), or they begin before the mark (agent/journal/mark.ts), which the engine moves before each acknowledgement.
+ * - Torn, if they begin at the mark or behind it. After a kill in this boot the mark is exact, so this is a proof, whatever the bytes look
+ *   like: where in a page the batch began, how much of it the kernel had copied, whether its own content ends with zeros. After a power
+ *   cut the mark may be older than the last acknowledgement; then it is an assumption, for which the disk must have lost an fsynced write.
+ * - Without a mark: torn if the machine was booted since, else rotten. Within a boot somebody has removed the mark: nothing is proved.
+ *
+ * (To judge by the bytes alone, as "a prefix up to a page boundary, then zeros", fails both ways: a rotten batch that ends with a page of
+ * zeros looks torn, and a kill may leave a prefix that ends within a page when the writer's own memory had been swapped out.)
  */
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { ensureDirectory, moveAnywhere, openForWriting, removeDurably, syncDirectory, writeAll, writeAtomic } from '../disk.ts'
+import { cutOpen, ensureDirectory, keepAs, moveDurably, openForWriting, removeDurably, syncOpen, writeAll, writeAtomic } from '../disk.ts'
 import { DaemonGuardError } from '../errors.ts'
+import { type Mark, markFile, readMark, writeMark } from './mark.ts'
 import { SegmentReader } from './reader.ts'
-import { batchHeaderBytes, decodeBatchHeader } from './record.ts'
+import { decodeBatchHeader, batchHeaderBytes, moveBatch } from './record.ts'
 import { currentBootId, encodeSegmentHeader, listSegments, type SegmentFile, sameBoot, segmentHeaderBytes } from './segment.ts'
-
-const pageBytes = 4096
 
 export interface JournalRepair {
   /** Bytes cut from the end, zeros not counted. */
   cutBytes: number
   quarantined: { file: string; reason: string }[]
-  /** Seq ranges that cannot be read. A range at the journal's very end is known only as far as its batch header says. */
+  /** Seqs that were acknowledged and cannot be read; told again at each start, for as long as the journal reaches so far back. */
   gaps: { firstSeq: number; lastSeq: number }[]
   /** Last seq in the journal, lost ones included; 0 for an empty one. */
   lastSeq: number
@@ -31,17 +36,43 @@ export interface JournalRepair {
 
 /** Repairs the journal of `databaseId` in place. `quarantine` is the directory for damaged segments; it is created when needed. */
 export function repairJournal(directory: string, databaseId: string, quarantine: string): JournalRepair {
-  const repair: JournalRepair = { cutBytes: 0, quarantined: [], gaps: [], lastSeq: 0, epoch: 0 }
+  removeLeftovers(directory)
+  const mark = readMark(directory, databaseId)
+  const result: JournalRepair = { cutBytes: 0, quarantined: [], gaps: [], lastSeq: 0, epoch: 0 }
   const segments = listSegments(directory)
+  const repair: Repair = { mark, databaseId, quarantine, result, guess: 0, cut: false, end: undefined }
   segments.forEach((segment, i) => {
-    const reader = new SegmentReader(segment.file)
-    try {
-      repairSegment(reader, segment, segments[i + 1], databaseId, quarantine, repair)
-    } finally {
-      reader.close()
-    }
+    repairSegment(repair, segment, segments.slice(i + 1))
   })
-  return repair
+  const last = Math.max(result.lastSeq, repair.guess, mark?.seq ?? 0)
+  if (last > result.lastSeq) result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: last })
+  result.lastSeq = last
+  // What is kept is durable now; and what is lost stays known, so that its seqs are never given again.
+  const end = repair.end ?? (mark === undefined ? undefined : { segment: mark.segment, offset: mark.offset })
+  if (end !== undefined) writeMark(directory, databaseId, { ...end, seq: last })
+  return result
+}
+
+/** What a repair or a mark leaves behind when it is interrupted; all of it is made again. */
+function removeLeftovers(directory: string): void {
+  const names = fs.existsSync(directory) ? fs.readdirSync(directory) : []
+  const mark = path.basename(markFile(directory))
+  for (const name of names) {
+    if (/^\d{20}\.dgj\.repaired$/.test(name) || (name.startsWith(`${mark}.`) && name.endsWith('.tmp'))) removeDurably(path.join(directory, name))
+  }
+}
+
+interface Repair {
+  readonly mark: Mark | undefined
+  readonly databaseId: string
+  readonly quarantine: string
+  readonly result: JournalRepair
+  /** Last seq that rotten bytes at the very end may have held, as far as their own header can be believed. */
+  guess: number
+  /** A torn tail was cut: what follows is empty. */
+  cut: boolean
+  /** Where the journal ends that was kept. */
+  end: Pick<Mark, 'segment' | 'offset'> | undefined
 }
 
 /** A whole batch in a segment. */
@@ -50,7 +81,6 @@ interface Extent {
   length: number
   firstSeq: number
   lastSeq: number
-  durableBefore: number
   epoch: number
 }
 
@@ -60,16 +90,23 @@ interface Survey {
   bad: { offset: number; reason: string } | undefined
   /** Where bad bytes begin behind which no whole batch stands. */
   badTail: number | undefined
+  /** Where the last batch ends, or the bad tail begins. */
   end: number
 }
 
-function survey(reader: SegmentReader): Survey {
+function survey(reader: SegmentReader, firstSeq: number): Survey {
   const found: Survey = { good: [], bad: undefined, badTail: undefined, end: reader.offset }
+  let expected = firstSeq
   for (;;) {
-    const result = reader.next()
+    let result = reader.next()
+    if (result.kind === 'batch' && result.header.firstSeq < expected) {
+      const reason = `seq ${result.header.firstSeq} stands where at least ${expected} was expected`
+      result = { kind: 'bad', offset: result.offset, reason }
+    }
     if (result.kind === 'batch') {
-      const { length, firstSeq, count, durableBefore, epoch } = result.header
-      found.good.push({ offset: result.offset, length, firstSeq, lastSeq: firstSeq + count - 1, durableBefore, epoch })
+      const { length, firstSeq, count, epoch } = result.header
+      found.good.push({ offset: result.offset, length, firstSeq, lastSeq: firstSeq + count - 1, epoch })
+      expected = firstSeq + count
       continue
     }
     found.end = result.offset
@@ -84,73 +121,96 @@ function survey(reader: SegmentReader): Survey {
   }
 }
 
-function repairSegment(
-  reader: SegmentReader,
-  segment: SegmentFile,
-  following: SegmentFile | undefined,
-  databaseId: string,
-  quarantine: string,
-  repair: JournalRepair,
-): void {
-  const { header } = reader
-  if (header !== undefined && header.databaseId !== databaseId) {
-    throw new DaemonGuardError(`this journal belongs to database ${header.databaseId}, not to ${databaseId}`, {
-      where: segment.file,
-      hint: 'move the other journal away, or correct engine.journal_dir',
-    })
-  }
-  const found = survey(reader)
-  const last = following === undefined
-  if (last && header === undefined && found.good.length === 0 && reader.tail(0).every((byte) => byte === 0)) {
-    // Created, but not even its header was durable: nothing was ever acknowledged from it.
-    removeDurably(segment.file)
-    return
-  }
-  repair.epoch = Math.max(repair.epoch, header?.epoch ?? 0, ...found.good.map((extent) => extent.epoch))
-  const torn = last && header !== undefined && found.bad !== undefined && isTorn(reader, found, sameBoot(header))
-  const good = torn ? found.good.filter((extent) => extent.offset < (found.bad?.offset ?? 0)) : found.good
+function repairSegment(repair: Repair, segment: SegmentFile, following: readonly SegmentFile[]): void {
+  const { result, mark, databaseId } = repair
+  const reader = new SegmentReader(segment.file)
+  try {
+    const header = reader.header?.firstSeq === segment.firstSeq ? reader.header : undefined
+    if (header !== undefined && header.databaseId !== databaseId) {
+      throw new DaemonGuardError(`this journal belongs to database ${header.databaseId}, not to ${databaseId}`, {
+        where: segment.file,
+        hint: 'move the other journal away, or correct engine.journal_dir',
+      })
+    }
+    const found = survey(reader, segment.firstSeq)
+    const isEmpty = found.good.length === 0 && found.bad === undefined
+    // Created for what comes after transactions that never became durable. Or created, but not even its header was durable.
+    const isPremature = repair.cut || (mark !== undefined && mark.seq < segment.firstSeq - 1)
+    const isUnborn = following.length === 0 && header === undefined && (mark?.seq ?? 0) < segment.firstSeq && isZero(reader.tail(0))
+    if (isEmpty && (isPremature || isUnborn)) {
+      removeDurably(segment.file)
+      return
+    }
+    result.epoch = Math.max(result.epoch, header?.epoch ?? 0)
+    if (result.lastSeq > 0 && segment.firstSeq > result.lastSeq + 1) result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: segment.firstSeq - 1 })
+    let expected = segment.firstSeq
+    for (const extent of found.good) {
+      if (extent.firstSeq > expected) result.gaps.push({ firstSeq: expected, lastSeq: extent.firstSeq - 1 })
+      expected = extent.lastSeq + 1
+      result.epoch = Math.max(result.epoch, extent.epoch)
+    }
+    result.lastSeq = Math.max(result.lastSeq, expected - 1)
 
-  let expected = segment.firstSeq
-  if (repair.lastSeq > 0 && expected > repair.lastSeq + 1) repair.gaps.push({ firstSeq: repair.lastSeq + 1, lastSeq: expected - 1 })
-  for (const extent of good) {
-    if (extent.firstSeq > expected) repair.gaps.push({ firstSeq: expected, lastSeq: extent.firstSeq - 1 })
-    expected = extent.lastSeq + 1
+    const proved = provedEnd(mark, segment, following)
+    const torn = found.badTail !== undefined && found.badTail >= proved && mayBeTorn(mark, header?.bootId)
+    if (torn) {
+      const tail = reader.tail(found.end)
+      result.cutBytes += tail.length - trailingZeros(tail)
+      repair.cut = true
+    } else if (found.badTail !== undefined) repair.guess = lastSeqIn(reader, found.badTail, expected)
+    const reason = damage(found, torn, header === undefined, Number.isFinite(proved) ? proved : 0)
+    if (reason !== undefined) {
+      repair.end = { segment: segment.firstSeq, offset: replaceDamaged(repair, reader, segment, found.good, reason) }
+      return
+    }
+    if (mark !== undefined && segment.firstSeq < mark.segment) return
+    keepUpTo(reader, segment.file, mark === undefined ? (found.good.at(-1)?.offset ?? 0) : proved, found.end)
+    repair.end = { segment: segment.firstSeq, offset: found.end }
+  } finally {
+    reader.close()
   }
-  if (found.badTail !== undefined && !torn && last) {
-    const lost = lostAtEnd(reader, found.badTail, expected)
-    repair.gaps.push({ firstSeq: expected, lastSeq: lost })
-    expected = lost + 1
-  }
-  repair.lastSeq = Math.max(repair.lastSeq, expected - 1)
-
-  if (torn) {
-    const offset = found.bad?.offset ?? found.end
-    const tail = reader.tail(offset)
-    repair.cutBytes += tail.length - trailingZeros(tail)
-    cut(segment.file, offset)
-  } else if (found.bad !== undefined || header === undefined) {
-    const reason = found.bad?.reason ?? 'the segment header is damaged'
-    replaceDamaged(reader, segment, good, reason, databaseId, quarantine, repair)
-  } else if (last) cut(segment.file, found.end)
 }
 
-function isTorn(reader: SegmentReader, found: Survey, bootIsSame: boolean): boolean {
-  const offset = found.bad?.offset ?? 0
-  if (found.good.some((extent) => extent.offset > offset && extent.durableBefore > offset)) return false
-  if (!bootIsSame) return true
-  if (found.badTail !== offset) return false
-  const tail = reader.tail(offset)
-  const written = offset + tail.length - trailingZeros(tail)
-  const intended = offset + (decodeBatchHeader(tail)?.length ?? batchHeaderBytes)
-  // The kernel copies a write page by page: what a kill leaves ends with a page, and zeros up to where the batch would have ended.
-  return Math.ceil(written / pageBytes) * pageBytes < intended
+/** The offset in this segment before which everything is known to have been acknowledged. */
+function provedEnd(mark: Mark | undefined, segment: SegmentFile, following: readonly SegmentFile[]): number {
+  if (mark !== undefined && mark.segment > segment.firstSeq) return Number.POSITIVE_INFINITY
+  if (following.some(hasBatch)) return Number.POSITIVE_INFINITY
+  return mark?.segment === segment.firstSeq ? mark.offset : 0
+}
+
+/** Whether bad bytes behind the proved end can be a write that was cut off: see the head of this file. */
+function mayBeTorn(mark: Mark | undefined, segmentBoot: string | undefined): boolean {
+  if (mark !== undefined && sameBoot(mark.bootId)) return true
+  const boot = segmentBoot ?? mark?.bootId
+  return boot !== undefined && !sameBoot(boot)
+}
+
+function hasBatch({ file }: SegmentFile): boolean {
+  const reader = new SegmentReader(file)
+  try {
+    return reader.findBatch(segmentHeaderBytes) !== undefined
+  } finally {
+    reader.close()
+  }
+}
+
+/** What is wrong with acknowledged bytes of a segment; undefined when nothing is. */
+function damage({ bad, badTail, end }: Survey, torn: boolean, headerIsBad: boolean, proved: number): string | undefined {
+  if (bad !== undefined && !(torn && bad.offset === badTail)) return bad.reason
+  if (headerIsBad) return 'the segment header is damaged'
+  if (end < proved) return `it ends at byte ${end}; it was durable up to byte ${proved}`
+  return undefined
 }
 
 /** The last seq that bad bytes at the journal's end held: their own header says it where it can be believed, else one is assumed. */
-function lostAtEnd(reader: SegmentReader, offset: number, expected: number): number {
+function lastSeqIn(reader: SegmentReader, offset: number, expected: number): number {
   const header = decodeBatchHeader(reader.tail(offset, batchHeaderBytes))
-  const plausible = header !== undefined && header.firstSeq === expected && header.count > 0 && header.count < 1_000_000
-  return plausible ? expected + header.count - 1 : expected
+  const isPlausible = header !== undefined && header.firstSeq === expected && header.count > 0 && header.count < 1_000_000
+  return isPlausible ? expected + header.count - 1 : expected
+}
+
+function isZero(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0)
 }
 
 function trailingZeros(bytes: Buffer): number {
@@ -159,47 +219,54 @@ function trailingZeros(bytes: Buffer): number {
   return count
 }
 
-function cut(file: string, length: number): void {
+/**
+ * Cuts a segment and makes all of it durable. Bytes from `doubtful` on are written once more: after a failed fsync the kernel takes pages
+ * for clean that the disk does not have, and another fsync would say nothing.
+ */
+function keepUpTo(reader: SegmentReader, file: string, doubtful: number, end: number): void {
   const fd = openForWriting(file, 'r+')
   try {
-    if (fs.fstatSync(fd).size > length) fs.ftruncateSync(fd, length)
-    fs.fsyncSync(fd)
+    cutOpen(fd, end)
+    const from = Math.min(doubtful, end)
+    writeAll(fd, reader.tail(from, end - from), from)
+    syncOpen(fd)
   } finally {
     fs.closeSync(fd)
   }
 }
 
-/** The damaged segment goes to quarantine as it is; one with its whole batches takes its place. */
-function replaceDamaged(
-  reader: SegmentReader,
-  segment: SegmentFile,
-  good: readonly Extent[],
-  reason: string,
-  databaseId: string,
-  quarantine: string,
-  repair: JournalRepair,
-): void {
+/** The damaged segment goes to quarantine as it is; one with its whole batches takes its place. Returns the length of that. */
+function replaceDamaged(repair: Repair, reader: SegmentReader, segment: SegmentFile, good: readonly Extent[], reason: string): number {
+  const { databaseId, quarantine, result } = repair
   ensureDirectory(quarantine)
-  const kept = path.join(quarantine, path.basename(segment.file))
+  const kept = freeName(path.join(quarantine, path.basename(segment.file)))
   const repaired = `${segment.file}.repaired`
   const fd = openForWriting(repaired, 'w')
+  let at = segmentHeaderBytes
   try {
-    const epoch = good[0]?.epoch ?? repair.epoch
-    const header = { firstSeq: segment.firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt: Date.now() }
-    writeAll(fd, encodeSegmentHeader(reader.header ?? header), 0)
-    let at = segmentHeaderBytes
+    const epoch = reader.header?.epoch ?? good[0]?.epoch ?? result.epoch
+    const createdAt = reader.header?.createdAt ?? Date.now()
+    writeAll(fd, encodeSegmentHeader({ firstSeq: segment.firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }), 0)
     for (const { offset, length } of good) {
-      writeAll(fd, reader.tail(offset, length), at)
+      writeAll(fd, moveBatch(reader.tail(offset, length), at), at)
       at += length
     }
-    fs.fsyncSync(fd)
+    syncOpen(fd)
   } finally {
     fs.closeSync(fd)
   }
-  // The evidence first: a crash between the two leaves a gap that this repair sees again, never a segment without its original.
-  moveAnywhere(segment.file, kept)
-  fs.renameSync(repaired, segment.file)
-  syncDirectory(path.dirname(segment.file))
+  // The evidence first; and at every moment one of the two has the segment's name, for a consumer that opens it meanwhile.
+  keepAs(segment.file, kept)
   writeAtomic(`${kept}.reason.json`, `${JSON.stringify({ from: segment.file, reason, at: new Date().toISOString() }, null, 2)}\n`)
-  repair.quarantined.push({ file: kept, reason })
+  moveDurably(repaired, segment.file)
+  result.quarantined.push({ file: kept, reason })
+  return at
+}
+
+/** `file`, or with a number behind it when that is taken: by a repair that was interrupted within the same second. */
+function freeName(file: string): string {
+  for (let i = 0; ; i++) {
+    const name = i === 0 ? file : `${file}.${i}`
+    if (!fs.existsSync(name)) return name
+  }
 }

@@ -51,8 +51,8 @@ export function serverCode(error: unknown): number | undefined {
 
 export function refusesContent(error: unknown): boolean {
   const code = serverCode(error)
-  // An unknown element of an Enum: 691, before that the general 36.
-  return code !== undefined && (contentCodes.has(code) || (code === 36 && messageOf(error).includes('nknown element')))
+  // An unknown element of an Enum has a code of its own (691) on new servers only.
+  return code !== undefined && (contentCodes.has(code) || /Unknown element '.*' for (type )?[Ee]num/.test(messageOf(error)))
 }
 
 export class Server {

@@ -12,6 +12,7 @@ let stage: Stage
 test.before(async () => {
   stage = await Stage.prepare()
 })
+test.after.each(() => stage.killAgents())
 test.after(() => stage.killEngine())
 
 test('run starts an engine that clients can use, and says where', async () => {

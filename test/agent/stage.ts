@@ -18,6 +18,7 @@ export class Stage {
   readonly config = path.join(this.directory, 'config.yaml')
   readonly port: number
   readonly statusPort: number
+  #agents: Child[] = []
 
   private constructor(port: number, statusPort: number) {
     this.port = port
@@ -43,20 +44,25 @@ export class Stage {
   /** Starts an agent and waits until it says that it guards. */
   async run(): Promise<Child> {
     const agent = this.start()
-    await waitFor(
-      'the agent announces itself',
-      () => {
-        if (agent.exit !== null) throw new Error(`the agent ended: ${agent.output()}`)
-        return agent.stdout().includes('psql')
-      },
-      { deadline: 30_000 },
-    )
+    try {
+      await waitFor('the agent announces itself', () => agent.exit !== null || agent.stdout().includes('psql'), { deadline: 30_000 })
+    } catch (error) {
+      throw new Error(`the agent does not come up: ${agent.output()}`, { cause: error })
+    }
+    if (agent.exit !== null) throw new Error(`the agent ended: ${agent.output()}`)
     return agent
   }
 
   /** Starts an agent and does not wait. */
   start(): Child {
-    return spawnChild(process.execPath, [main, 'run', '-c', this.config], { cwd: this.directory })
+    const agent = spawnChild(process.execPath, [main, 'run', '-c', this.config], { cwd: this.directory })
+    this.#agents.push(agent)
+    return agent
+  }
+
+  /** Ends every agent that still runs: after a test that failed, so that the next one does not fail for it. */
+  async killAgents(): Promise<void> {
+    await Promise.all(this.#agents.splice(0).map((agent) => agent.kill()))
   }
 
   /** Runs a command to its end. */

@@ -106,12 +106,11 @@ test('a crash of the agent at any durable step, or a connection cut before or af
   for (let round = 0; round < 60; round++) {
     journal.append(...workload.transactions(random.int(1, 12)))
     const mirror = await start(journal, { port: proxy.port, ...(random.chance(0.5) ? { callsBeforeDeath: random.int(0, 3) + (random.chance(0.5) ? 0.5 : 0) } : {}) })
-    const dead = new Promise<void>((resolve) => {
-      mirror.consumer.onDeath = resolve
+    const cutOff = new Promise<void>((resolve) => {
       proxy.onCut = resolve
     })
     proxy.cutAt(random.int(1, 8), random.pick(['before', 'after']))
-    await Promise.race([dead, mirrored(workload.seq)])
+    await Promise.race([mirror.consumer.died, cutOff, mirrored(workload.seq)])
     mirror.consumer.die()
     proxy.refuse()
     void mirror.plugin.stop()

@@ -16,10 +16,14 @@ export interface Token {
   readonly depth: number
 }
 
-const space = /\s/
-const wordStart = /[A-Za-z_\u0080-\uffff]/
-const wordPart = /[A-Za-z0-9_$\u0080-\uffff]/
-const digit = /[0-9]/
+/** What DuckDB takes for a space, tried for every character: not what JavaScript does. */
+const space = /[\t\n\f\r \u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff]/
+const letters = 'A-Za-z_\\u0080-\\u009f\\u00a1-\\u1fff\\u200c-\\u202e\\u2030-\\u205e\\u2061-\\u2fff\\u3001-\\ufefe\\uff00-\\uffff'
+const word = new RegExp(`[${letters}][${letters}0-9$]*`, 'y')
+const parameter = new RegExp(`\\$[${letters}0-9$]*`, 'y')
+const dollarQuote = new RegExp(`\\$([${letters}][${letters}0-9]*)?\\$`, 'y')
+/** An exponent without digits is a word of its own: `1e'…'` is a number and an escaped string. */
+const number = /0[xX][0-9a-fA-F_]+|[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9]+)?/y
 
 /** Splits at top-level semicolons. Comments and empty statements give statements without tokens, which are left out. */
 export function splitStatements(sql: string): { text: string; tokens: Token[] }[] {
@@ -58,37 +62,45 @@ export function tokenize(sql: string): Token[] {
     else if ((char === 'e' || char === 'E') && sql[at + 1] === "'") push('string', ...quotedText(sql, at + 1, "'", true))
     else if (char === "'") push('string', ...quotedText(sql, at, "'", false))
     else if (char === '"') push('quoted', ...quotedText(sql, at, '"', false))
-    else if (wordStart.test(char)) {
-      let end = at + 1
-      while (end < sql.length && wordPart.test(sql[end] as string)) end++
-      push('word', sql.slice(at, end).toLowerCase(), end)
-    } else if (char === '$') {
-      const tag = /^\$([A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*)?\$/.exec(sql.slice(at, at + 130))
-      if (tag !== null) {
-        const close = sql.indexOf(tag[0], at + tag[0].length)
+    else if (char === '$') {
+      const tag = matchAt(dollarQuote, sql, at)
+      if (tag !== undefined) {
+        const close = sql.indexOf(tag, at + tag.length)
         if (close === -1) throw unterminated('dollar-quoted string', at)
-        push('string', sql.slice(at + tag[0].length, close), close + tag[0].length)
+        push('string', sql.slice(at + tag.length, close), close + tag.length)
       } else {
-        let end = at + 1
-        while (end < sql.length && wordPart.test(sql[end] as string)) end++
-        push('parameter', sql.slice(at, end), end)
+        const name = matchAt(parameter, sql, at) as string
+        push('parameter', name, at + name.length)
       }
-    } else if (digit.test(char)) {
-      let end = at + 1
-      while (end < sql.length && /[0-9A-Za-z_.]/.test(sql[end] as string)) end++
-      push('number', sql.slice(at, end), end)
     } else {
-      if (')]}'.includes(char)) depth--
-      push('symbol', char, at + 1)
-      if ('([{'.includes(char)) depth++
+      const name = matchAt(word, sql, at)
+      const digits = name === undefined ? matchAt(number, sql, at) : undefined
+      if (name !== undefined) push('word', lowerCase(name), at + name.length)
+      else if (digits !== undefined) push('number', digits, at + digits.length)
+      else {
+        if (')]}'.includes(char)) depth--
+        push('symbol', char, at + 1)
+        if ('([{'.includes(char)) depth++
+      }
     }
   }
   return tokens
 }
 
+function matchAt(pattern: RegExp, text: string, at: number): string | undefined {
+  pattern.lastIndex = at
+  return pattern.exec(text)?.[0]
+}
+
+/** Lower case as DuckDB compares names: ASCII letters only. */
+export function lowerCase(name: string): string {
+  return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
+}
+
+/** A comment ends at a carriage return as well. */
 function endOfLine(sql: string, from: number): number {
-  const end = sql.indexOf('\n', from)
-  return end === -1 ? sql.length : end + 1
+  for (let at = from; at < sql.length; at++) if (sql[at] === '\n' || sql[at] === '\r') return at + 1
+  return sql.length
 }
 
 /** Block comments nest, as in Postgres' lexer, which DuckDB's is. */
