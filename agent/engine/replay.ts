@@ -8,6 +8,7 @@ import type { Change, Rows, Table, Transaction } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
 import type { Appender, Connection } from './duckdb.ts'
 import { isCorruption, isFatal } from './duckdb-errors.ts'
+import { nextValue } from './sequences.ts'
 import { quoteIdentifier, quoteString } from './sql/tokens.ts'
 
 /** Bounds of one merged DuckDB transaction. */

@@ -21,6 +21,7 @@ import {
   typesOf,
   type Wire,
 } from '../fixtures/wire.ts'
+import { seededRandom } from '../support/random.ts'
 import { waitFor } from '../support/wait.ts'
 
 const test = suite('protocol')
@@ -344,6 +345,38 @@ test('COPY data waits in the client while the engine is busy', async () => {
   open()
   await sending
   assert.is((await client.until('Z'))[0]?.body.toString(), 'COPY 60\0')
+})
+
+test('COPY data in pieces of any size arrives whole, whether the engine waits for it or it for the engine', async () => {
+  const random = seededRandom('copy pieces')
+  client.send(query('CREATE OR REPLACE TABLE pieces (a VARCHAR)'))
+  await client.until('Z')
+  for (let round = 0; round < 25; round++) {
+    const rows = Array.from({ length: random.int(1, 12) }, (_, i) => String(i % 10).repeat(random.pick([3, 5_000, 300_000])))
+    const bytes = Buffer.concat([
+      query('TRUNCATE pieces'),
+      query('COPY pieces FROM STDIN'),
+      ...rows.map((row) => message('d', (w) => w.utf8(`${row}\n`))),
+      message('c'),
+      query('SELECT a FROM pieces'),
+    ])
+    let open = () => {}
+    wire.backend.copyGate = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    if (random.chance(0.5)) open()
+    for (let at = 0; at < bytes.length; ) {
+      const end = at + random.int(1, random.pick([100_000, 1_000_000]))
+      await new Promise((resolve) => setImmediate(resolve))
+      client.socket.write(bytes.subarray(at, end))
+      at = end
+    }
+    open()
+    assert.is(typesOf(await client.until('Z')), 'CZ')
+    assert.is((await client.until('Z')).at(-2)?.body.toString(), `COPY ${rows.length}\0`)
+    const read = (await client.until('Z')).filter(({ type }) => type === 'D').map((row) => rowValues(row)[0])
+    assert.ok(read.length === rows.length && read.every((row, i) => row === rows[i]), `round ${round}`)
+  }
 })
 
 test('a plan that changed its types under a described statement is refused', async () => {

@@ -14,7 +14,7 @@ export class CopyStream implements CopySource {
   private waiting: { resolve: (data: Buffer | null) => void; reject: (error: SqlError) => void } | undefined
   private readonly wanted: () => void
 
-  /** `wanted`: the engine has taken what was buffered. */
+  /** `wanted`: there is room for more. */
   constructor(wanted: () => void) {
     this.wanted = wanted
   }
@@ -63,6 +63,8 @@ export class CopyStream implements CopySource {
     if (this.ended) return Promise.resolve(null)
     return new Promise((resolve, reject) => {
       this.waiting = { resolve, reject }
+      // Messages may lie in the connection's buffer that did not fit before the last delivery.
+      this.wanted()
     })
   }
 

@@ -60,8 +60,6 @@ export type Conflict =
   | { readonly action: 'replace' }
   | { readonly action: 'update'; readonly assigned: readonly string[] }
 
-const statementWords = new Set(['select', 'insert', 'update', 'delete', 'merge', 'values', 'from', 'truncate'])
-
 export function parseStatement(text: string, tokens: readonly Token[]): Statement {
   const base = { text, tokens }
   const first = tokens[0]
@@ -92,13 +90,8 @@ export function parseStatement(text: string, tokens: readonly Token[]): Statemen
     case 'pivot':
     case 'unpivot':
       return { ...base, kind: 'query' }
-    case 'explain': {
-      const inner = tokens.slice(1)
-      const analyzes = inner.some((token) => token.text === 'analyze' && token.depth <= 1)
-      const writes = inner.some((token) => token.depth === 0 && /^(insert|update|delete|merge|create|alter|drop|truncate|copy)$/.test(token.text))
-      if (analyzes && writes) throw unsupported('EXPLAIN ANALYZE of a statement that writes', 'use EXPLAIN without ANALYZE')
-      return { ...base, kind: 'query' }
-    }
+    case 'explain':
+      return parseExplain(base)
     case 'set':
     case 'reset':
     case 'use':
@@ -113,7 +106,7 @@ export function parseStatement(text: string, tokens: readonly Token[]): Statemen
     case 'daemonguard':
       return { ...base, kind: 'probe' }
     case 'with':
-      return parseDml(base, firstAtDepth(tokens, (token) => token.kind === 'word' && statementWords.has(token.text), 1))
+      return parseDml(base, afterWith(tokens))
     case 'insert':
     case 'update':
     case 'delete':
@@ -149,10 +142,27 @@ export function parseStatement(text: string, tokens: readonly Token[]): Statemen
   }
 }
 
+/** DuckDB explains, and with ANALYZE runs, anything: CHECKPOINT, SET, PRAGMA. Here: queries, and plans of statements that write rows. */
+function parseExplain(base: { text: string; tokens: readonly Token[] }): Statement {
+  const { text, tokens } = base
+  let at = 1
+  let analyzes = false
+  if (tokens[at]?.text === '(') {
+    for (at++; at < tokens.length && (tokens[at] as Token).depth > 0; at++) if ((tokens[at] as Token).text === 'analyze') analyzes = true
+    at++
+  }
+  for (; tokens[at]?.text === 'analyze' || tokens[at]?.text === 'verbose'; at++) if (tokens[at]?.text === 'analyze') analyzes = true
+  const inner = tokens[at] === undefined ? undefined : parseStatement(text, tokens.slice(at))
+  const allowed = inner?.kind === 'query' || (!analyzes && inner !== undefined && ['insert', 'update', 'delete'].includes(inner.kind))
+  if (!allowed) throw unsupported(`EXPLAIN${analyzes ? ' ANALYZE' : ''} of anything but a query`, 'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE and DELETE')
+  return { ...base, kind: 'query' }
+}
+
 function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number): Statement {
   const { text, tokens } = base
   const head = tokens[verb]
-  const find = (word: string, from: number) => firstAtDepth(tokens, (token) => token.kind === 'word' && token.text === word, from)
+  const find = (word: string, from: number) =>
+    firstAtDepth(tokens, (token, i) => token.kind === 'word' && token.text === word && !(word === 'from' && tokens[i - 1]?.text === 'distinct'), from)
   const clause = (word: string, from: number, ...until: string[]): Clause | undefined => {
     const at = find(word, from)
     if (at === -1) return undefined
@@ -185,6 +195,7 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
       const { name, next } = qualifiedName(tokens, verb + 1)
       const set = find('set', next)
       if (set === -1) throw new SqlError('42601', 'UPDATE without SET')
+      const where = find('where', set)
       const alias = tokens[set - 1] as Token
       const qualifier = set > next ? text.slice(alias.start, alias.end) : text.slice(tokens[next - 1]?.start, tokens[next - 1]?.end)
       const setClause = clause('set', next, 'from', 'where', 'returning') as Clause
@@ -198,7 +209,7 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
         qualifier,
         set: setClause,
         assigned: assignedColumns(tokens, set + 1, stop === -1 ? tokens.length : stop),
-        from: clause('from', set, 'where', 'returning'),
+        from: where !== -1 && find('from', set) > where ? undefined : clause('from', set, 'where', 'returning'),
         where: clause('where', set, 'returning'),
         returning: clause('returning', set),
       }
@@ -211,6 +222,25 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
       throw unsupported('MERGE', 'use INSERT … ON CONFLICT, UPDATE and DELETE')
     default:
       return { ...base, kind: 'query' }
+  }
+}
+
+/** Where the statement begins that a WITH list precedes. Its names may be keywords: `WITH values AS (…) INSERT …`. */
+function afterWith(tokens: readonly Token[]): number {
+  let at = tokens[1]?.text === 'recursive' ? 2 : 1
+  const skipParentheses = () => {
+    if (tokens[at]?.text !== '(') return
+    const depth = (tokens[at] as Token).depth
+    for (at++; at < tokens.length && (tokens[at] as Token).depth > depth; at++);
+    at++
+  }
+  for (;;) {
+    at++
+    skipParentheses()
+    while (tokens[at] !== undefined && tokens[at]?.text !== '(') at++
+    skipParentheses()
+    if (tokens[at]?.text !== ',') return at
+    at++
   }
 }
 
@@ -253,19 +283,21 @@ function parseCopy(base: { text: string; tokens: readonly Token[] }): Statement 
   return { ...base, kind: 'copy-in', target: name, columns, options: tokens.slice(at + 2) }
 }
 
+const objects = new Set(['TABLE', 'VIEW', 'INDEX', 'SCHEMA', 'SEQUENCE', 'TYPE', 'MACRO', 'FUNCTION'])
+
 function parseSchemaStatement(base: { text: string; tokens: readonly Token[] }): Statement {
   const { tokens } = base
   const verb = (tokens[0] as Token).text.toUpperCase() as SchemaStatement['verb']
   let at = 1
   let temporary = false
-  const modifiers = new Set(['or', 'replace', 'unique', 'on', 'persistent', 'recursive'])
+  const modifiers = new Set(['or', 'replace', 'unique', 'on', 'recursive', 'local'])
   for (; at < tokens.length; at++) {
     const text = (tokens[at] as Token).text
     if (text === 'temp' || text === 'temporary') temporary = true
     else if (!modifiers.has(text)) break
   }
   const object = (tokens[at]?.text ?? '').toUpperCase()
-  if (['SECRET', 'TRIGGER', 'USER', 'ROLE', 'DATABASE', 'FUNCTION'].includes(object) && object !== 'FUNCTION') {
+  if (!objects.has(object) && !(verb === 'COMMENT' && object === 'COLUMN')) {
     throw unsupported(`${verb} ${object}`, 'a guarded database has tables, views, indexes, schemas, sequences, types and macros')
   }
   at++

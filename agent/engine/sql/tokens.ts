@@ -23,7 +23,7 @@ const word = new RegExp(`[${letters}][${letters}0-9$]*`, 'y')
 const parameter = new RegExp(`\\$[${letters}0-9$]*`, 'y')
 const dollarQuote = new RegExp(`\\$([${letters}][${letters}0-9]*)?\\$`, 'y')
 /** An exponent without digits is a word of its own: `1e'…'` is a number and an escaped string. */
-const number = /0[xX][0-9a-fA-F_]+|[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9]+)?/y
+const number = /0[xX](?:_?[0-9a-fA-F])+|[0-9]+(?:_[0-9]+)*(?:\.(?:[0-9]+(?:_[0-9]+)*)?)?(?:[eE][+-]?[0-9]+)?/y
 
 /** Splits at top-level semicolons. Comments and empty statements give statements without tokens, which are left out. */
 export function splitStatements(sql: string): { text: string; tokens: Token[] }[] {
