@@ -13,16 +13,27 @@ const infiniteTimestamp = 9_223_372_036_854_775_807n
 const timeZoneBase = 57_599
 
 /** Decimal digits of a second that each timestamp type keeps. */
-export const timestampDigits: Partial<Record<ScalarKind | string, number>> = { TIMESTAMP: 6, TIMESTAMPTZ: 6, TIMESTAMP_S: 0, TIMESTAMP_MS: 3, TIMESTAMP_NS: 9 }
+export const timestampDigits: Partial<Record<ScalarKind | string, number>> = {
+  TIMESTAMP: 6,
+  TIMESTAMPTZ: 6,
+  TIMESTAMP_S: 0,
+  TIMESTAMP_MS: 3,
+  TIMESTAMP_NS: 9,
+}
 
 /** The text of a cell that is not NULL. Throws when the cell is not of the type. */
 export function cellText(cell: Exclude<Cell, null>, type: ColumnType): string {
   switch (type.kind) {
-    case 'LIST': case 'ARRAY': case 'STRUCT': case 'MAP': case 'UNION':
+    case 'LIST':
+    case 'ARRAY':
+    case 'STRUCT':
+    case 'MAP':
+    case 'UNION':
       return nestedJson(cell, type)
     case 'DECIMAL':
       return decimalText(cell as bigint, type.scale)
-    case 'FLOAT': case 'DOUBLE':
+    case 'FLOAT':
+    case 'DOUBLE':
       return Object.is(cell, -0) ? '-0' : String(cell)
     case 'BLOB':
       return Buffer.from(cell as Uint8Array).toString('hex')
@@ -34,7 +45,11 @@ export function cellText(cell: Exclude<Cell, null>, type: ColumnType): string {
       return timeText(cell as bigint, 9)
     case 'TIMETZ':
       return zonedTimeText(cell as bigint)
-    case 'TIMESTAMP': case 'TIMESTAMP_S': case 'TIMESTAMP_MS': case 'TIMESTAMP_NS': case 'TIMESTAMPTZ': {
+    case 'TIMESTAMP':
+    case 'TIMESTAMP_S':
+    case 'TIMESTAMP_MS':
+    case 'TIMESTAMP_NS':
+    case 'TIMESTAMPTZ': {
       if (cell === infiniteTimestamp) return 'infinity'
       if (cell === -infiniteTimestamp) return '-infinity'
       return timestampText(cell as bigint, timestampDigits[type.kind]!) + (type.kind === 'TIMESTAMPTZ' ? '+00' : '')
@@ -51,19 +66,33 @@ export function cellText(cell: Exclude<Cell, null>, type: ColumnType): string {
 /** The inverse of cellText. Throws on text that is not of the type. */
 export function parseCell(text: string, type: ColumnType): Cell {
   switch (type.kind) {
-    case 'LIST': case 'ARRAY': case 'STRUCT': case 'MAP': case 'UNION':
+    case 'LIST':
+    case 'ARRAY':
+    case 'STRUCT':
+    case 'MAP':
+    case 'UNION':
       return cellOfJson(JSON.parse(text), type)
     case 'SQLNULL':
       return null
     case 'BOOLEAN':
       if (text !== 'true' && text !== 'false') throw new Error(`not a boolean: ${text}`)
       return text === 'true'
-    case 'TINYINT': case 'SMALLINT': case 'INTEGER': case 'UTINYINT': case 'USMALLINT': case 'UINTEGER':
+    case 'TINYINT':
+    case 'SMALLINT':
+    case 'INTEGER':
+    case 'UTINYINT':
+    case 'USMALLINT':
+    case 'UINTEGER':
       if (!/^-?\d+$/.test(text)) throw new Error(`not an integer: ${text}`)
       return Number(text)
-    case 'BIGINT': case 'HUGEINT': case 'UBIGINT': case 'UHUGEINT': case 'BIGNUM':
+    case 'BIGINT':
+    case 'HUGEINT':
+    case 'UBIGINT':
+    case 'UHUGEINT':
+    case 'BIGNUM':
       return BigInt(text)
-    case 'FLOAT': case 'DOUBLE':
+    case 'FLOAT':
+    case 'DOUBLE':
       if (Number.isNaN(Number(text)) && text !== 'NaN') throw new Error(`not a number: ${text}`)
       return Number(text)
     case 'DECIMAL':
@@ -78,7 +107,11 @@ export function parseCell(text: string, type: ColumnType): Cell {
       return timeValue(text, 9)
     case 'TIMETZ':
       return zonedTimeValue(text)
-    case 'TIMESTAMP': case 'TIMESTAMP_S': case 'TIMESTAMP_MS': case 'TIMESTAMP_NS': case 'TIMESTAMPTZ':
+    case 'TIMESTAMP':
+    case 'TIMESTAMP_S':
+    case 'TIMESTAMP_MS':
+    case 'TIMESTAMP_NS':
+    case 'TIMESTAMPTZ':
       if (text === 'infinity') return infiniteTimestamp
       if (text === '-infinity') return -infiniteTimestamp
       return timestampValue(type.kind === 'TIMESTAMPTZ' ? text.replace(/\+00$/, '') : text, timestampDigits[type.kind]!)
@@ -127,11 +160,14 @@ function isNamed(fields: readonly (readonly [string, ColumnType])[]): boolean {
 export function nestedJson(cell: Cell, type: ColumnType): string {
   if (cell === null) return 'null'
   switch (type.kind) {
-    case 'LIST': case 'ARRAY':
+    case 'LIST':
+    case 'ARRAY':
       return `[${(cell as Cell[]).map((item) => nestedJson(item, type.child)).join(',')}]`
     case 'STRUCT': {
       const values = type.fields.map(([, fieldType], i) => nestedJson((cell as Cell[])[i] ?? null, fieldType))
-      return isNamed(type.fields) ? `{${type.fields.map(([name], i) => `${JSON.stringify(name)}:${values[i]}`).join(',')}}` : `[${values.join(',')}]`
+      return isNamed(type.fields)
+        ? `{${type.fields.map(([name], i) => `${JSON.stringify(name)}:${values[i]}`).join(',')}}`
+        : `[${values.join(',')}]`
     }
     case 'MAP':
       return `[${(cell as MapEntries).entries.map(([key, value]) => `[${nestedJson(key, type.key)},${nestedJson(value, type.value)}]`).join(',')}]`
@@ -139,9 +175,16 @@ export function nestedJson(cell: Cell, type: ColumnType): string {
       const { tag, value } = cell as UnionCell
       return `{"tag":${JSON.stringify(tag)},"value":${nestedJson(value, memberType(type, tag))}}`
     }
-    case 'BOOLEAN': case 'TINYINT': case 'SMALLINT': case 'INTEGER': case 'UTINYINT': case 'USMALLINT': case 'UINTEGER':
+    case 'BOOLEAN':
+    case 'TINYINT':
+    case 'SMALLINT':
+    case 'INTEGER':
+    case 'UTINYINT':
+    case 'USMALLINT':
+    case 'UINTEGER':
       return String(cell)
-    case 'FLOAT': case 'DOUBLE':
+    case 'FLOAT':
+    case 'DOUBLE':
       return Number.isFinite(cell) ? cellText(cell, type) : JSON.stringify(String(cell))
     default:
       return JSON.stringify(cellText(cell, type))
@@ -151,17 +194,23 @@ export function nestedJson(cell: Cell, type: ColumnType): string {
 function cellOfJson(json: unknown, type: ColumnType): Cell {
   if (json === null) return null
   switch (type.kind) {
-    case 'LIST': case 'ARRAY':
+    case 'LIST':
+    case 'ARRAY':
       return (json as unknown[]).map((item) => cellOfJson(item, type.child))
     case 'STRUCT':
-      return type.fields.map(([name, fieldType], i) => cellOfJson((isNamed(type.fields) ? (json as Record<string, unknown>)[name] : (json as unknown[])[i]) ?? null, fieldType))
+      return type.fields.map(([name, fieldType], i) =>
+        cellOfJson((isNamed(type.fields) ? (json as Record<string, unknown>)[name] : (json as unknown[])[i]) ?? null, fieldType),
+      )
     case 'MAP':
-      return { entries: (json as [unknown, unknown][]).map(([key, value]) => [cellOfJson(key, type.key), cellOfJson(value, type.value)] as const) }
+      return {
+        entries: (json as [unknown, unknown][]).map(([key, value]) => [cellOfJson(key, type.key), cellOfJson(value, type.value)] as const),
+      }
     case 'UNION': {
       const { tag, value } = json as { tag: string; value: unknown }
       return { tag, value: cellOfJson(value, memberType(type, tag)) }
     }
-    case 'FLOAT': case 'DOUBLE':
+    case 'FLOAT':
+    case 'DOUBLE':
       return typeof json === 'number' ? json : parseCell(String(json), type) // String(-0) is '0'
     default:
       return parseCell(String(json), type)

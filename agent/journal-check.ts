@@ -1,13 +1,14 @@
 /**
- * `journal verify` and `journal cat`: every checksum of a journal directory, and its changes as plain JSON. Reads files only; a journal
- * that is being written meanwhile is judged up to the seq that was durable at the start.
+ * `journal verify` and `journal cat`: every checksum of a journal directory, and its changes as plain JSON. Reads files only. How far the
+ * journal must reach is said by its mark (agent/journal/mark.ts), so one that is being written meanwhile is judged up to there.
  */
 
 import { cellText } from './cell-text.ts'
 import { messageOf } from './errors.ts'
+import { type Mark, readMark } from './journal/mark.ts'
 import { SegmentReader } from './journal/reader.ts'
 import { decodeBatch } from './journal/record.ts'
-import { listSegments } from './journal/segment.ts'
+import { currentBootId, listSegments } from './journal/segment.ts'
 import { type Cell, type Change, type Column, type Transaction, tableName } from './journal/types.ts'
 
 export interface JournalFinding {
@@ -17,21 +18,26 @@ export interface JournalFinding {
 }
 
 export interface JournalVerdict {
-  /** `inconclusive`: the last bytes are no batch, and nobody can say any more whether they were acknowledged. */
+  /** `inconclusive`: the last bytes are no batch, and nobody can say whether they were acknowledged. */
   verdict: 'clean' | 'damaged' | 'inconclusive'
   segments: number
   batches: number
   transactions: number
   firstSeq: number | null
   lastSeq: number | null
+  /** Last seq that was durable before this began, or null when that is not known for sure. */
+  durableSeq: number | null
   bytes: number
   damage: JournalFinding[]
-  /** Seqs that are missing between two that are there. */
+  /** The end, when it is no whole batch. Not damage when all that was durable lies before it: it is being written, or was never acknowledged. */
+  tail: JournalFinding | null
+  /** Seqs that are missing between two that are there, or before the last durable one. */
   gaps: { firstSeq: number; lastSeq: number }[]
 }
 
-/** Verifies every batch. `durableSeq`: the running engine's, read before this was called; undefined when none runs. Never throws for what it finds. */
-export function verifyJournal(directory: string, durableSeq?: number): JournalVerdict {
+/** Verifies every batch. Never throws for what it finds. */
+export function verifyJournal(directory: string): JournalVerdict {
+  const { mark, exact } = markOf(directory)
   const result: JournalVerdict = {
     verdict: 'clean',
     segments: 0,
@@ -39,27 +45,46 @@ export function verifyJournal(directory: string, durableSeq?: number): JournalVe
     transactions: 0,
     firstSeq: null,
     lastSeq: null,
+    durableSeq: exact ? (mark?.seq ?? null) : null,
     bytes: 0,
     damage: [],
+    tail: null,
     gaps: [],
   }
-  let unfinished = false
   const segments = listSegments(directory)
   for (const [index, segment] of segments.entries()) {
     result.segments += 1
     const tail = verifySegment(segment.file, result)
-    const isLast = index === segments.length - 1
     if (tail === undefined) continue
-    // What lies past the durable seq of a running engine is being written right now.
-    if (isLast && durableSeq !== undefined && (result.lastSeq ?? 0) >= durableSeq) continue
-    if (isLast && durableSeq === undefined) unfinished = true
-    result.damage.push(tail)
+    if (index === segments.length - 1) result.tail = tail
+    else result.damage.push(tail)
   }
-  if (durableSeq !== undefined && result.lastSeq !== null && result.lastSeq < durableSeq)
-    result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: durableSeq })
-  if (result.gaps.length > 0 || result.damage.length > (unfinished ? 1 : 0)) result.verdict = 'damaged'
-  else if (unfinished) result.verdict = 'inconclusive'
+  const last = result.lastSeq ?? 0
+  if (mark !== undefined && last < mark.seq) result.gaps.push({ firstSeq: last + 1, lastSeq: mark.seq })
+  if (result.damage.length > 0 || result.gaps.length > 0) result.verdict = 'damaged'
+  else if (result.tail !== null && !exact) result.verdict = 'inconclusive'
   return result
+}
+
+/** The last durable seq, as far as it is known for sure: what lies behind it is being written, or was never acknowledged. */
+export function durableSeqOf(directory: string): number | undefined {
+  const { mark, exact } = markOf(directory)
+  return exact ? mark?.seq : undefined
+}
+
+/** `exact`: of this boot, so it was moved before every acknowledgement; after a power cut it may be behind. */
+function markOf(directory: string): { mark: Mark | undefined; exact: boolean } {
+  for (const { file } of listSegments(directory).reverse()) {
+    try {
+      const reader = new SegmentReader(file)
+      reader.close()
+      const mark = reader.header === undefined ? undefined : readMark(directory, reader.header.databaseId)
+      if (mark !== undefined) return { mark, exact: mark.bootId === currentBootId() }
+    } catch {
+      // That it cannot be read is found, and told, when it is verified.
+    }
+  }
+  return { mark: undefined, exact: false }
 }
 
 /** Adds what is wrong in the middle to the result; gives back what is wrong at the segment's end, after its last whole batch. */

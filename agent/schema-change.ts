@@ -31,7 +31,8 @@ const addColumn = new RegExp(String.raw`^ADD\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXIST
 /** Reads the effect of a schema change. */
 export function schemaEffect(change: SchemaChange): SchemaEffect {
   const sql = withoutComments(change.sql).trim()
-  if (/^DROP\s+(TABLE|SCHEMA)\b/i.test(sql) || /^CREATE\s+OR\s+REPLACE\s+TABLE\b/i.test(sql)) return { kind: 'emptied', tables: change.tables }
+  if (/^DROP\s+(TABLE|SCHEMA)\b/i.test(sql) || /^CREATE\s+OR\s+REPLACE\s+TABLE\b/i.test(sql))
+    return { kind: 'emptied', tables: change.tables }
   const match = alter.exec(sql)
   if (match === null) return { kind: 'other' }
   const table = resolve(match[1]!, change)
@@ -62,5 +63,7 @@ function unquoted(part: string): string {
 
 /** Drops comments, but none inside a string or a quoted identifier. */
 function withoutComments(sql: string): string {
-  return sql.replace(/'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\/\*[\s\S]*?\*\//g, (token) => (token.startsWith('--') || token.startsWith('/*') ? ' ' : token))
+  return sql.replace(/'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\/\*[\s\S]*?\*\//g, (token) =>
+    token.startsWith('--') || token.startsWith('/*') ? ' ' : token,
+  )
 }

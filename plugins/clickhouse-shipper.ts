@@ -18,7 +18,10 @@ export default definePlugin({
     password: secret().optional(),
     tables: z.array(z.string().min(1)).default(['*']),
     batch: z.strictObject({ rows: z.int().min(1).max(1_000_000).default(50_000), max_delay: duration().prefault('1s') }).prefault({}),
-    backoff: z.array(duration({ min: '1ms' })).min(1).prefault(['5s', '15s', '30s', '60s']),
+    backoff: z
+      .array(duration({ min: '1ms' }))
+      .min(1)
+      .prefault(['5s', '15s', '30s', '60s']),
     max_retries: z.int().min(0).default(5),
     history: z.boolean().default(false),
   }),

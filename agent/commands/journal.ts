@@ -3,10 +3,9 @@
 import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
-import { EngineClient } from '../engine-client.ts'
 import { DaemonGuardError, ExitCode } from '../errors.ts'
 import { readTransactions } from '../journal/transactions.ts'
-import { type JournalVerdict, plainChanges, verifyJournal } from '../journal-check.ts'
+import { durableSeqOf, type JournalVerdict, plainChanges, verifyJournal } from '../journal-check.ts'
 import { bytes, toJson } from '../status-report.ts'
 import { type Call, type Command, didYouMean, jsonOption, print, UsageError } from './command.ts'
 import { locate } from './configuration.ts'
@@ -15,8 +14,8 @@ const command: Command = {
   usage: 'journal cat|verify [DIR] [--from SEQ] [--to SEQ] [--json] [-c FILE]',
   help: [
     'cat     prints every change as one JSON object on a line of its own: seq, time, kind, table, row (or key, or sql).',
-    'verify  reads every batch and checks its checksum. Exit codes: 0 clean; 1 damaged; 3 the end is no whole batch and no engine',
-    '        runs that could tell whether it was acknowledged (the next start of the engine decides).',
+    'verify  reads every batch and checks its checksum. Exit codes: 0 clean; 1 damaged; 3 the end is no whole batch, and',
+    '        after a restart of the machine nobody can say whether it was acknowledged (the next start of the engine reports it).',
     'DIR is a journal directory; without it, the journal of the configuration.',
     '--from, --to  the first and last seq that `cat` prints.',
   ],
@@ -28,28 +27,22 @@ const command: Command = {
       throw new UsageError(`journal cannot "${verb}"`, `${didYouMean(verb, ['cat', 'verify'])}daemonguard journal --help`)
     if (verb === 'verify' && (call.values.from ?? call.values.to) !== undefined)
       throw new UsageError('journal verify verifies all of it', 'leave --from and --to away')
-    const { journal, durable } = await choose(call, directory)
-    return verb === 'cat' ? await cat(call, journal, durable) : verify(call, journal, durable)
+    const journal = await choose(call, directory)
+    return verb === 'cat' ? await cat(call, journal) : verify(call, journal)
   },
 }
 export default command
 
-/** The directory, and how far it is durable if an engine writes it now. */
-async function choose(call: Call, directory: string | undefined): Promise<{ journal: string; durable: number | undefined }> {
-  if (directory !== undefined) {
-    if (!fs.existsSync(directory))
-      throw new DaemonGuardError('there is no such directory', { where: path.resolve(directory), hint: 'daemonguard journal --help' })
-    return { journal: path.resolve(directory), durable: undefined }
-  }
-  const { paths } = await locate(call)
-  const client = await EngineClient.connect(paths.controlSocket).catch(() => undefined)
-  const durable = client === undefined ? undefined : (await client.status()).durableSeq
-  client?.close()
-  return { journal: paths.journal, durable }
+async function choose(call: Call, directory: string | undefined): Promise<string> {
+  if (directory === undefined) return (await locate(call)).paths.journal
+  const journal = path.resolve(directory)
+  if (!fs.existsSync(journal))
+    throw new DaemonGuardError('there is no such directory', { where: journal, hint: 'daemonguard journal --help' })
+  return journal
 }
 
-function verify(call: Call, journal: string, durable: number | undefined): number {
-  const result = verifyJournal(journal, durable)
+function verify(call: Call, journal: string): number {
+  const result = verifyJournal(journal)
   print(call, { journal, ...result }, describe(journal, result))
   return { clean: ExitCode.ok, damaged: ExitCode.failed, inconclusive: ExitCode.unknown }[result.verdict]
 }
@@ -60,13 +53,14 @@ function describe(journal: string, result: JournalVerdict): string[] {
     `${journal}: ${result.verdict}`,
     `  ${result.segments} segments, ${result.batches} batches, ${result.transactions} transactions (${range}), ${bytes(result.bytes)}`,
     ...result.damage.map(({ file, offset, reason }) => `  ${path.basename(file)}, byte ${offset}: ${reason}`),
+    ...(result.tail === null ? [] : [`  ${path.basename(result.tail.file)}, byte ${result.tail.offset}: the end: ${result.tail.reason}`]),
     ...result.gaps.map(({ firstSeq, lastSeq }) => `  missing: seq ${firstSeq} to ${lastSeq}`),
   ]
 }
 
-async function cat(call: Call, journal: string, durable: number | undefined): Promise<number> {
+async function cat(call: Call, journal: string): Promise<number> {
   const from = seqOption(call, 'from') ?? 1
-  const to = Math.min(seqOption(call, 'to') ?? Number.MAX_SAFE_INTEGER, durable ?? Number.MAX_SAFE_INTEGER)
+  const to = Math.min(seqOption(call, 'to') ?? Number.MAX_SAFE_INTEGER, durableSeqOf(journal) ?? Number.MAX_SAFE_INTEGER)
   let damaged = false
   const onDamage = ({ file, offset, reason }: { file: string; offset: number; reason: string }) => {
     damaged = true

@@ -156,5 +156,6 @@ function announce(agent: Agent): void {
 }
 
 function commandFor(config: Config, command: string): string {
-  return `${isPacked ? 'daemonguard' : 'node_modules/.bin/node agent/main.ts'} ${command} -c ${path.relative('', config.file) || config.file}`
+  const relative = path.relative('', config.file)
+  return `${isPacked ? 'daemonguard' : 'node_modules/.bin/node agent/main.ts'} ${command} -c ${relative.startsWith('..') ? config.file : relative}`
 }

@@ -10,6 +10,7 @@ import path from 'node:path'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import { copyDurably, ensureDirectory, linkOrCopy, moveAnywhere, removeDurably, removeTree, syncDirectory, writeAtomic } from '../disk.ts'
+import { unreplayedPart } from '../duckfile/wal.ts'
 import { codeOf, DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { acquireLock } from '../lock.ts'
 import { type Paths, pathsOf } from '../paths.ts'
@@ -27,6 +28,8 @@ interface Plan {
   /** Directory in quarantine that has the original, whole. */
   readonly original: string
   readonly snapshotFile: string
+  /** Why the WAL held more than DuckDB has replayed, or null. */
+  readonly unreplayed: string | null
 }
 
 /** Resolves with the exit code; 74 when DuckDB cannot open the copy. Nothing has been moved then. Goes on with an interrupted one. */
@@ -56,6 +59,10 @@ async function prepare(config: Config, paths: Paths): Promise<Plan> {
   const copy = path.join(workshop, path.basename(paths.database))
   const originals = [paths.database, ...walFiles(paths.database)]
   for (const file of originals) copyDurably(file, path.join(workshop, path.basename(file)))
+  const unreplayed = walFiles(paths.database).flatMap((file) => {
+    const why = unreplayedPart(file)
+    return why === null ? [] : [`${path.basename(file)}: ${why}`]
+  })
   await openAndCheckpoint(copy)
   const { databaseId } = readIdentity(paths) ?? { databaseId: randomUUID() }
   const seq = await addOwnSchema(config, copy, databaseId)
@@ -67,7 +74,7 @@ async function prepare(config: Config, paths: Paths): Promise<Plan> {
     path.join(original, 'reason.json'),
     `${JSON.stringify({ cause: 'adopted', from: paths.database, seq, at: new Date().toISOString() }, null, 2)}\n`,
   )
-  const plan: Plan = { databaseId, seq, original, snapshotFile: snapshot.file }
+  const plan: Plan = { databaseId, seq, original, snapshotFile: snapshot.file, unreplayed: unreplayed.join('; ') || null }
   writeAtomic(planFile(paths), JSON.stringify(plan))
   return plan
 }

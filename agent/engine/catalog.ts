@@ -7,7 +7,7 @@ import type { Column, ColumnType, Table } from '../journal/types.ts'
 import type { Connection } from './duckdb.ts'
 import { SqlError } from './sql-error.ts'
 import type { QualifiedName } from './sql/statement.ts'
-import { quoteIdentifier, quoteString, tokenize } from './sql/tokens.ts'
+import { lowerCase, pathEntries, quoteIdentifier, quoteString, tokenize } from './sql/tokens.ts'
 
 /** The schema of the engine's own tables. Clients may not name it. */
 export const ownSchema = 'daemonguard'
@@ -55,9 +55,24 @@ export class Catalog {
     const key = `${searchPath}\0${name.join('\0')}`
     const known = cacheable ? this.#cache.get(key) : undefined
     if (known !== undefined) return known
+    const version = this.#version
     const info = await this.#read(connection, name, searchPath)
-    if (cacheable && !info.temporary) this.#cache.set(key, info)
+    // A schema change may have committed while it was read.
+    if (cacheable && !info.temporary && version === this.#version) this.#cache.set(key, info)
     return info
+  }
+
+  /** Whether `name` is a temporary object of this session: it shadows others, and is not journaled. */
+  async isTemporary(connection: Connection, name: QualifiedName): Promise<boolean> {
+    if (name.length > 1) return lowerCase(name[0] ?? '') === 'temp'
+    return (await this.temporaryNames(connection)).has(lowerCase(name[0] ?? ''))
+  }
+
+  /** Names of everything temporary in this session, in lower case; the engine's own helpers too. */
+  async temporaryNames(connection: Connection): Promise<Set<string>> {
+    const kinds = ['table', 'view', 'sequence', 'index', 'type', 'function']
+    const parts = kinds.map((kind) => `SELECT ${kind}_name FROM duckdb_${kind === 'index' ? 'indexe' : kind}s() WHERE database_name = 'temp'${kind === 'type' || kind === 'function' ? ' AND NOT internal' : ''}`)
+    return new Set((await connection.all(parts.join(' UNION ALL '))).map(([name]) => lowerCase(String(name))))
   }
 
   async #read(connection: Connection, name: QualifiedName, searchPath: string): Promise<TableInfo> {
@@ -75,7 +90,7 @@ export class Catalog {
     const kept: Column[] = []
     const defaults: boolean[] = []
     columns.forEach(([column, sqlType, nullable, defaultText], i) => {
-      if (generated.has(String(column).toLowerCase())) return void image.push(-1)
+      if (generated.has(lowerCase(String(column)))) return void image.push(-1)
       const type = types[i]?.type as ColumnType
       defaults.push(defaultText !== null && defaultText !== 'NULL')
       image.push(kept.push({ name: String(column), type, sqlType: String(sqlType), nullable: nullable === true }) - 1)
@@ -99,20 +114,23 @@ export class Catalog {
     const rows = await connection.all(
       `SELECT database_name, schema_name, table_name FROM duckdb_tables() WHERE lower(table_name) = ${quoteString(table.toLowerCase())}`,
     )
-    const schemas = searchPath.split(',').map((part) => part.trim().split('.').at(-1)?.replaceAll('"', '').toLowerCase())
+    // DuckDB looks into main last, whatever the path.
+    const schemas = [...pathEntries(searchPath).map(lowerCase), 'main']
     const rank = ([database, schema]: readonly unknown[]) => {
       if (qualifier.length === 0) {
         if (database === 'temp') return 0
-        const at = schemas.indexOf(String(schema).toLowerCase())
+        const at = schemas.indexOf(lowerCase(String(schema)))
         return database === this.name && at !== -1 ? at + 1 : -1
       }
-      const wanted = qualifier.map((part) => part.toLowerCase())
-      const own = [String(database).toLowerCase(), String(schema).toLowerCase()]
+      const wanted = qualifier.map(lowerCase)
+      const own = [lowerCase(String(database)), lowerCase(String(schema))]
       if (wanted.length === 2) return wanted[0] === own[0] && wanted[1] === own[1] ? 0 : -1
       if (wanted[0] === own[1] && database === this.name) return 0
-      return wanted[0] === own[0] && (own[1] === 'main' || schemas.includes(own[1])) ? 1 : -1
+      return wanted[0] === own[0] && schemas.includes(own[1] ?? '') ? 1 : -1
     }
-    const best = rows.map((row) => ({ row, rank: rank(row) })).filter((candidate) => candidate.rank >= 0).sort((a, b) => a.rank - b.rank)[0]
+    // lower() knows more letters than DuckDB's names do.
+    const alike = rows.filter((row) => lowerCase(String(row[2])) === lowerCase(table))
+    const best = alike.map((row) => ({ row, rank: rank(row) })).filter((candidate) => candidate.rank >= 0).sort((a, b) => a.rank - b.rank)[0]
     if (best === undefined) throw new SqlError('42P01', `Table with name ${table} does not exist`)
     const [database, schema, found] = best.row.map(String) as [string, string, string]
     if (database !== 'temp' && database !== this.name) throw otherCatalog(database)
@@ -138,7 +156,7 @@ export function generatedColumns(sql: string): Set<string> {
     if (token.depth === 0 && token.text === '(') atStart = true
     else if (token.depth === 1 && token.text === ',' && token.kind === 'symbol') atStart = true
     else if (atStart) {
-      column = token.text.toLowerCase()
+      column = lowerCase(token.text)
       atStart = false
     } else if (token.depth === 1 && token.kind === 'word' && token.text === 'generated' && column !== undefined) generated.add(column)
   }

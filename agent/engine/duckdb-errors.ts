@@ -25,6 +25,8 @@ const states: readonly (readonly [pattern: RegExp, code: string])[] = [
   [/^Binder Error: .*(No function matches|best candidate)/s, '42883'],
   [/^Binder Error/, '42601'],
   [/^Parser Error/, '42601'],
+  [/^(Invalid type|Mismatch Type) Error/i, '42804'],
+  [/^Sequence Error/, '2200H'],
   [/^Conversion Error/, '22P02'],
   [/^Out of Range Error/, '22003'],
   [/^Invalid Input Error/, '22023'],

@@ -13,6 +13,7 @@ import { createLog, type Log } from '../log.ts'
 import { type Paths, pathsOf } from '../paths.ts'
 import type { EngineStatus } from '../plugin.ts'
 import { version } from '../runtime.ts'
+import { gateTimeout } from './block.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
@@ -23,7 +24,7 @@ import { Listener } from './pgwire/listener.ts'
 import { Probe } from './probe.ts'
 import { type Recovered, recover } from './recovery.ts'
 import { SequenceTracker } from './sequences.ts'
-import { gateTimeout, Session, type SessionContext } from './session.ts'
+import { Session, type SessionContext } from './session.ts'
 import { WriteBuffer } from './write-buffer.ts'
 
 /** Memory that the engine wants beside DuckDB's buffers: Node, the wire, row images on their way. Bytes. */
@@ -103,6 +104,7 @@ class Engine {
       locks,
       sequences: new SequenceTracker(database.catalog),
       writeBuffer,
+      externalAccess: config.engine.external_access,
       idleInTransactionTimeout: config.engine.idle_in_transaction_timeout,
       probe: () => probe.run(),
       suspect,
@@ -140,7 +142,7 @@ class Engine {
 
   async start(): Promise<void> {
     const { sequences } = this.#context
-    await sequences.refresh(this.#recovered.connection)
+    await sequences.refresh(this.#recovered.connection, true)
     if (this.#recovered.created) await this.#applySchemaFile()
     if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir)
     await this.#listener.start()

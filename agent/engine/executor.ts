@@ -1,7 +1,7 @@
 /** Runs SQL on one session's DuckDB connection: prepares, keeps what will come again, binds, runs. */
 
 import type { ColumnType } from '../journal/types.ts'
-import type { Connection, PreparedStatement, Result } from './duckdb.ts'
+import type { Connection, PreparedStatement, Result, StatementType } from './duckdb.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { SqlError } from './sql-error.ts'
 import { tokenize } from './sql/tokens.ts'
@@ -12,6 +12,13 @@ interface Kept {
   readonly statement: PreparedStatement
   /** order[i]: the client's parameter (from 0) that is DuckDB's parameter i. */
   readonly order: readonly number[]
+}
+
+interface RunOptions {
+  /** Rows are fetched as they are read. */
+  stream?: boolean
+  /** What DuckDB must take the statement for: our reading of its text decides how it is captured. Throws 0A000. */
+  expect?: readonly StatementType[]
 }
 
 export class Executor {
@@ -40,11 +47,12 @@ export class Executor {
     return kept
   }
 
-  /** Runs `sql`, which may name any of the client's parameters. `stream`: rows are fetched as they are read. */
-  async run(sql: string, parameters: readonly Parameter[] = [], stream = false): Promise<Result> {
+  /** Runs `sql`, which may name any of the client's parameters. */
+  async run(sql: string, parameters: readonly Parameter[] = [], { stream = false, expect }: RunOptions = {}): Promise<Result> {
     // Without parameters it is most likely typed text that does not come again.
     const kept = parameters.length > 0 ? await this.prepare(sql) : await this.#prepareNew(sql)
     try {
+      if (expect !== undefined && !expect.includes(kept.statement.type)) throw new SqlError('0A000', 'DuckDB reads this statement as something else')
       kept.order.forEach((from, to) => {
         const parameter = parameters[from]
         if (parameter === undefined) throw new SqlError('08P01', `parameter $${from + 1} was not bound`)
@@ -52,7 +60,7 @@ export class Executor {
       })
       return stream ? await kept.statement.stream() : await kept.statement.run()
     } finally {
-      if (parameters.length === 0 && !stream) kept.statement.close()
+      if (parameters.length === 0) kept.statement.close()
     }
   }
 

@@ -18,24 +18,46 @@ const denied = new Set([
 const readsFiles = /^(read_\w+|parquet_\w+|glob|sniff_csv|st_read\w*)$/
 
 /** Throws 42501 for a statement that names what belongs to the guard. */
-export function refuseForbidden(tokens: readonly Token[]): void {
+export function refuseForbidden(tokens: readonly Token[], externalAccess: boolean): void {
   tokens.forEach((token, i) => {
-    if (token.kind === 'string' && opensFile(tokens, i)) throw fileDenied()
+    if ((token.kind === 'string' || token.kind === 'quoted') && !externalAccess && opensFile(tokens, i)) throw fileDenied()
     if (token.kind !== 'word' && token.kind !== 'quoted') return
     const name = lowerCase(token.text)
     if (name === ownSchema) throw ownSchemaDenied()
-    if (token.kind === 'quoted' && opensFile(tokens, i)) throw fileDenied()
     if (tokens[i + 1]?.text !== '(') return
     if (denied.has(name)) throw new SqlError('42501', `the function ${name}() is not available to SQL clients`, { hint: 'daemonguard checkpoint makes a checkpoint' })
-    if (readsFiles.test(name)) throw fileDenied()
+    if (!externalAccess && readsFiles.test(name)) throw fileDenied()
   })
 }
 
 /** `FROM 'file'`: DuckDB opens what looks like a file of a kind that it knows. */
 function opensFile(tokens: readonly Token[], at: number): boolean {
-  const before = tokens[at - 1]?.text
-  if (before !== 'from' && before !== 'join' && before !== ',' && before !== 'table' && before !== 'describe' && before !== 'summarize') return false
-  return /[/\\]|\.(duckdb|db|csv|tsv|parquet|json|jsonl|ndjson|txt|gz|zst)$/i.test(tokens[at]?.text ?? '')
+  const looksLikeFile = /[/\\]|\.(duckdb|db|csv|tsv|parquet|json|jsonl|ndjson|txt|gz|zst)$/i
+  if (!looksLikeFile.test(tokens[at]?.text ?? '')) return false
+  const before = tokens[at - 1]
+  if (before?.text === ',' && before.kind === 'symbol') return isInFromList(tokens, at)
+  if (before?.kind !== 'word' || !['from', 'join', 'table', 'describe', 'summarize', 'pivot', 'unpivot'].includes(before.text)) return false
+  return tokens[at - 2]?.text !== 'distinct' && !takesFrom.has(functionAround(tokens, at) ?? '')
+}
+
+/** `extract(year FROM …)` and the like. */
+const takesFrom = new Set(['extract', 'substring', 'trim', 'overlay'])
+
+function functionAround(tokens: readonly Token[], at: number): string | undefined {
+  const depth = tokens[at]?.depth ?? 0
+  for (let i = at - 1; i >= 0; i--) if ((tokens[i] as Token).depth < depth) return tokens[i - 1]?.text
+  return undefined
+}
+
+const clauses = new Set(['select', 'from', 'join', 'on', 'using', 'where', 'group', 'having', 'order', 'values', 'set', 'by', 'returning'])
+
+function isInFromList(tokens: readonly Token[], at: number): boolean {
+  const depth = tokens[at]?.depth ?? 0
+  for (let i = at - 1; i >= 0 && (tokens[i] as Token).depth >= depth; i--) {
+    const token = tokens[i] as Token
+    if (token.depth === depth && token.kind === 'word' && clauses.has(token.text)) return ['from', 'join', 'on', 'using'].includes(token.text)
+  }
+  return false
 }
 
 function fileDenied(): SqlError {

@@ -9,7 +9,7 @@ import { tableName } from '../journal/types.ts'
 import type { Appender, Connection } from './duckdb.ts'
 import { isCorruption, isFatal } from './duckdb-errors.ts'
 import { nextValue } from './sequences.ts'
-import { quoteIdentifier, quoteString } from './sql/tokens.ts'
+import { pathEntries, quoteIdentifier, quoteString } from './sql/tokens.ts'
 
 /** Bounds of one merged DuckDB transaction. */
 const mergedTransactions = 5_000
@@ -126,12 +126,20 @@ export class Replay {
       case 'schema':
         this.#held.clear()
         await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
-        await this.#connection.run(`SET search_path = ${quoteString(change.searchPath)}`)
+        await this.#setSearchPath(change.searchPath)
         await this.#connection.run(`SET TimeZone = ${quoteString(change.timeZone)}`)
         return this.#connection.run(change.sql)
       case 'sequence':
         return this.#sequence(change)
     }
+  }
+
+  /** Schemas of the path that have been dropped since it was set are left out: DuckDB refuses them now, and passed them over then. */
+  async #setSearchPath(searchPath: string): Promise<void> {
+    const rows = await this.#connection.all(`SELECT schema_name FROM duckdb_schemas() WHERE database_name = ${quoteString(this.#catalog)}`)
+    const there = new Set(rows.map(([schema]) => String(schema)))
+    const path = pathEntries(searchPath).filter((schema) => there.has(schema))
+    await this.#connection.run(`SET search_path = ${quoteString(path.map(quoteIdentifier).join(',') || 'main')}`)
   }
 
   async #insert(table: Table, rows: Rows): Promise<void> {
@@ -177,10 +185,15 @@ export class Replay {
   async #sequence(change: Extract<Change, { kind: 'sequence' }>): Promise<void> {
     const where = `database_name = ${quoteString(this.#catalog)} AND schema_name = ${quoteString(change.schema)} AND sequence_name = ${quoteString(change.name)}`
     const name = quoteString(`${quoteIdentifier(change.schema)}.${quoteIdentifier(change.name)}`)
-    const [row] = await this.#connection.all(`SELECT ${nextValue}, increment_by FROM duckdb_sequences() WHERE ${where}`)
+    const [row] = await this.#connection.all(`SELECT ${nextValue}, increment_by, min_value, max_value FROM duckdb_sequences() WHERE ${where}`)
     if (row === undefined) throw new Error(`there is no sequence ${change.schema}.${change.name}`)
-    const [next, increment] = row.map((value) => BigInt(value as bigint)) as [bigint, bigint]
-    const missing = (change.value - next) / increment + 1n
+    const [next, increment, least, greatest] = row.map((value) => BigInt(value as bigint)) as [bigint, bigint, bigint, bigint]
+    let missing = (change.value - next) / increment + 1n
+    // One that cycles has begun anew.
+    if (missing <= 0n && change.value !== next - increment) {
+      const [first, last] = increment > 0n ? [least, greatest] : [greatest, least]
+      missing = (last - next) / increment + 1n + (change.value - first) / increment + 1n
+    }
     if (missing > 0n) await this.#connection.all(`SELECT max(nextval(${name})) FROM range(${missing})`)
   }
 

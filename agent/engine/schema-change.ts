@@ -1,16 +1,18 @@
 /**
- * Schema changes: they run alone, and are journaled as SQL text with what its meaning depends on. CREATE TABLE … AS is journaled as CREATE
- * plus row images; ADD COLUMN with a default that is not a constant as ALTER plus images by key.
+ * Schema changes: they run alone, and are journaled as SQL text with what its meaning depends on. Where a replay of the text would not give
+ * the same (rows or labels from a query, values of now() and the like), what it gave is journaled: CREATE TABLE … AS as CREATE plus row images,
+ * CREATE TYPE … AS ENUM (SELECT …) with its labels, ALTER with such a default or USING as ALTER plus images by key.
  */
 
 import type { Table } from '../journal/types.ts'
 import { imagesOf } from './capture.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
-import { otherCatalog } from './catalog.ts'
+import { otherCatalog, ownSchema } from './catalog.ts'
+import { StatementType } from './duckdb.ts'
 import type { Executor } from './executor.ts'
 import { SqlError } from './sql-error.ts'
-import type { QualifiedName, SchemaStatement } from './sql/statement.ts'
-import { quoteString, type Token } from './sql/tokens.ts'
+import type { SchemaStatement } from './sql/statement.ts'
+import { lowerCase, pathEntries, quoteIdentifier, quoteString, type Token } from './sql/tokens.ts'
 import type { Transaction } from './transaction.ts'
 
 export interface SchemaContext {
@@ -19,50 +21,88 @@ export interface SchemaContext {
   readonly catalog: Catalog
   readonly searchPath: string
   readonly timeZone: string
+  /** The session has temporary objects. */
+  readonly temporary: boolean
+}
+
+/** What DuckDB must take such a statement for. */
+const kinds = [StatementType.CREATE, StatementType.CREATE_FUNC, StatementType.ALTER, StatementType.DROP]
+
+interface Existing {
+  readonly schema: string
+  readonly name: string
+  readonly sql: string
 }
 
 /** Runs and journals it. The caller holds the gate alone. */
 export async function changeSchema(context: SchemaContext, statement: SchemaStatement): Promise<void> {
-  const { executor, transaction } = context
-  refuseOtherCatalogs(statement.name, context.catalog.name)
-  const subject = statement.on ?? statement.name
-  const before = statement.object === 'TABLE' ? await find(context, subject) : undefined
+  const { executor, transaction, catalog } = context
+  refuseOtherCatalogs(statement, catalog.name)
+  refuseHiddenDraws(statement)
+  if (statement.asQuery === undefined) await refuseTemporaryParts(context, statement)
+  const alters = statement.verb === 'ALTER' && statement.object === 'TABLE'
+  const altered = alters ? await find(context, statement) : undefined
+  const before = await tablesOf(context)
   transaction.schemaChanged = true
-  await executor.run(statement.text)
-  const after = statement.object === 'TABLE' ? await find(context, subject) : undefined
+  await executor.run(statement.text, [], { expect: kinds })
+  const after = await tablesOf(context)
+  const touched = [...before, ...after].filter(([id, table]) => !same(before.get(id), after.get(id)) && table.schema !== ownSchema).map(([, table]) => table)
 
   if (statement.asQuery !== undefined) {
-    if (after === undefined || (before !== undefined && !hasWords(statement, 'or', 'replace'))) return
-    if (before !== undefined) journal(context, statement, `DROP TABLE ${path(before.table)}`, [before.table])
-    const [definition] = await executor.connection.all(
-      `SELECT sql FROM duckdb_tables() WHERE database_name = ${quoteString(context.catalog.name)} AND schema_name = ${quoteString(after.table.schema)} AND table_name = ${quoteString(after.table.name)}`,
-    )
-    journal(context, statement, String(definition?.[0]), [after.table])
-    await insertImages(context, after)
+    const created = [...after].find(([id]) => !before.has(id))?.[1]
+    // IF NOT EXISTS, and it existed: nothing to do again.
+    if (created === undefined) return
+    for (const replaced of touched) {
+      if (replaced !== created) journal(context, statement, `DROP TABLE ${pathOf(replaced)}`, [replaced], 'main')
+    }
+    journal(context, statement, created.sql, [created], quoteIdentifier(created.schema))
+    await insertImages(context, await catalog.table(executor.connection, [catalog.name, created.schema, created.name], context.searchPath, false))
     return
   }
-  const touched = [before?.table, after?.table].filter((table) => table !== undefined)
-  journal(context, statement, statement.text, touched)
-  if (statement.verb === 'ALTER' && after !== undefined && before !== undefined) await imagesOfNewColumns(context, statement, before, after)
+  if (altered !== undefined) touched.push(altered.table as Table & Existing)
+  journal(context, statement, await replayable(context, statement), touched)
+  if (altered !== undefined) await imagesOfNewValues(context, statement, altered)
 }
 
-function journal(context: SchemaContext, statement: SchemaStatement, sql: string, tables: readonly Table[]): void {
-  const names = tables.map(({ schema, name }) => ({ schema, name }))
-  const tablesOnce = names.filter((table, i) => names.findIndex((other) => other.name === table.name && other.schema === table.schema) === i)
-  context.transaction.add({ kind: 'schema', sql, verb: statement.verb, searchPath: withinCatalog(context.searchPath, context.catalog.name), timeZone: context.timeZone, tables: tablesOnce })
+/** All tables by their id, which an ALTER leaves as it is. */
+async function tablesOf({ executor, catalog }: SchemaContext): Promise<Map<string, Existing>> {
+  const rows = await executor.connection.all(
+    `SELECT table_oid, schema_name, table_name, sql FROM duckdb_tables() WHERE database_name = ${quoteString(catalog.name)}`,
+  )
+  return new Map(rows.map(([id, schema, name, sql]) => [String(id), { schema: String(schema), name: String(name), sql: String(sql) }]))
 }
 
-/** The search path without the catalog's name: a restore may give the file another name. */
-function withinCatalog(searchPath: string, catalog: string): string {
-  return searchPath
-    .split(',')
-    .map((part) => part.trim())
-    .map((part) => (part.startsWith(`${catalog}.`) ? part.slice(catalog.length + 1) : part))
-    .join(',')
+function same(one: Existing | undefined, other: Existing | undefined): boolean {
+  return one?.schema === other?.schema && one?.name === other?.name && one?.sql === other?.sql
+}
+
+function journal(context: SchemaContext, statement: SchemaStatement, sql: string, touched: readonly Pick<Table, 'schema' | 'name'>[], searchPath?: string): void {
+  const tables = new Map(touched.map(({ schema, name }) => [JSON.stringify([schema, name]), { schema, name }]))
+  context.transaction.add({
+    kind: 'schema',
+    sql,
+    verb: statement.verb,
+    // Without the catalog's name: a restore may give the file another one.
+    searchPath: searchPath ?? pathEntries(context.searchPath).map(quoteIdentifier).join(','),
+    timeZone: context.timeZone,
+    tables: [...tables.values()],
+  })
+}
+
+/** The text to journal: labels of an ENUM that came from a query are written out. */
+async function replayable({ executor, catalog }: SchemaContext, { verb, object, text, tokens, name }: SchemaStatement): Promise<string> {
+  const open = tokens.findIndex((token, i) => token.text === '(' && token.depth === 0 && tokens[i - 1]?.text === 'enum')
+  const queried = tokens.slice(open).some((token) => token.kind === 'word' && (token.text === 'select' || token.text === 'from'))
+  if (verb !== 'CREATE' || object !== 'TYPE' || open === -1 || !queried) return text
+  const [row] = await executor.connection.all(
+    `SELECT labels FROM duckdb_types() WHERE database_name = ${quoteString(catalog.name)} AND lower(type_name) = ${quoteString((name.at(-1) ?? '').toLowerCase())} ORDER BY type_oid DESC LIMIT 1`,
+  )
+  const labels = row?.[0] as string[]
+  return `${text.slice(0, tokens[open]?.start)}(${labels.map(quoteString).join(', ')})`
 }
 
 async function insertImages(context: SchemaContext, info: TableInfo): Promise<void> {
-  const result = await context.executor.run(`SELECT * FROM ${info.path}`)
+  const result = await context.executor.run(`SELECT * FROM ${info.path}`, [], { stream: true })
   for (;;) {
     const chunk = await result.next()
     if (chunk === null) return
@@ -70,48 +110,86 @@ async function insertImages(context: SchemaContext, info: TableInfo): Promise<vo
   }
 }
 
-/** A default such as now() or random() would be evaluated anew by a replay: the values that it gave are journaled as well. */
-async function imagesOfNewColumns(context: SchemaContext, statement: SchemaStatement, before: TableInfo, after: TableInfo): Promise<void> {
-  const added = after.table.columns.flatMap((column, i) => (before.table.columns.some(({ name }) => name === column.name) ? [] : [i]))
-  if (added.length === 0 || !hasVolatileDefault(statement.tokens)) return
+/** A replay would evaluate now() or random() anew: the values that they gave are journaled as well. */
+async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatement, before: TableInfo): Promise<void> {
+  const { tokens, name } = statement
+  const from = tokens.findIndex((token) => token.kind === 'word' && (token.text === 'default' || token.text === 'using'))
+  if (from === -1 || !(await isVolatile(context, tokens.slice(from + 1)))) return
+  const after = await context.catalog.table(context.executor.connection, [context.catalog.name, before.table.schema, before.table.name], '', false)
+  const retyped = tokens[from]?.text === 'using' ? lowerCase(alteredColumn(tokens)) : undefined
+  const isNew = (column: string) => lowerCase(column) === retyped || !before.table.columns.some((old) => old.name === column)
+  const changed = after.table.columns.flatMap((column, i) => (isNew(column.name) ? [i] : []))
   const rows = await (await context.executor.run(`SELECT * FROM ${after.path}`)).rest()
-  if (rows.count === 0) return
+  if (changed.length === 0 || rows.count === 0) return
   if (after.table.primaryKey.length === 0) {
-    throw new SqlError('55000', 'ADD COLUMN with a default that is not a constant, on a table without primary key, could not be replayed', {
-      hint: 'add the column without a default, or give the table a primary key',
+    throw new SqlError('55000', `${name.join('.')} has no primary key: values that are not the same each time could not be replayed`, {
+      hint: 'give the table a primary key, or use a constant',
     })
   }
-  context.transaction.add({ kind: 'update', table: after.table, rows: imagesOf(after, rows), changed: added })
+  context.transaction.add({ kind: 'update', table: after.table, rows: imagesOf(after, rows), changed })
 }
 
-function hasVolatileDefault(tokens: readonly Token[]): boolean {
-  const at = tokens.findIndex((token) => token.kind === 'word' && token.text === 'default')
-  if (at === -1) return false
-  const constants = new Set(['null', 'true', 'false', 'not', 'unique', 'check'])
-  return tokens.slice(at + 1).some((token) => (token.kind === 'word' || token.kind === 'quoted') && !constants.has(token.text))
+/** `ALTER TABLE t ALTER [COLUMN] name …` */
+function alteredColumn(tokens: readonly Token[]): string {
+  const at = tokens.findIndex((token, i) => i > 0 && token.kind === 'word' && token.text === 'alter')
+  return tokens[tokens[at + 1]?.text === 'column' ? at + 2 : at + 1]?.text ?? ''
 }
 
-async function find(context: SchemaContext, name: QualifiedName): Promise<TableInfo | undefined> {
+/** Keywords that DuckDB reads as functions of the clock, or a query. */
+const volatileWords = new Set(['current_timestamp', 'current_date', 'current_time', 'localtime', 'localtimestamp', 'select', 'from'])
+
+/** Whether an expression may give another value next time. Macros may hide anything. */
+async function isVolatile({ executor }: SchemaContext, tokens: readonly Token[]): Promise<boolean> {
+  if (tokens.some((token) => volatileWords.has(lowerCase(token.text)))) return true
+  const called = tokens.filter((token, i) => (token.kind === 'word' || token.kind === 'quoted') && tokens[i + 1]?.text === '(')
+  if (called.length === 0) return false
+  const names = called.map((token) => quoteString(token.text.toLowerCase())).join(', ')
+  const found = await executor.connection.all(
+    `SELECT 1 FROM duckdb_functions() WHERE lower(function_name) IN (${names}) AND (stability IS DISTINCT FROM 'CONSISTENT' OR function_type LIKE '%macro') LIMIT 1`,
+  )
+  return found.length > 0
+}
+
+async function find(context: SchemaContext, statement: SchemaStatement): Promise<TableInfo | undefined> {
   try {
-    return await context.catalog.table(context.executor.connection, name, context.searchPath, false)
+    return await context.catalog.table(context.executor.connection, statement.name, context.searchPath, false)
   } catch (error) {
+    // DuckDB says it, or IF EXISTS forgives it.
     if (error instanceof SqlError && error.code === '42P01') return undefined
     throw error
   }
 }
 
 /** `memory.main.x`, `temp.x`, …: it would succeed and be lost. */
-export function refuseOtherCatalogs(name: QualifiedName, catalog: string): void {
-  const first = name[0]?.toLowerCase()
-  if (first === undefined || name.length < 2) return
-  const foreign = name.length === 3 ? first !== catalog.toLowerCase() : ['memory', 'system', 'temp'].includes(first)
-  if (foreign) throw otherCatalog(first)
+function refuseOtherCatalogs({ object, name, on }: SchemaStatement, catalog: string): void {
+  for (const parts of [object === 'COLUMN' ? name.slice(0, -1) : name, on ?? []]) {
+    const first = lowerCase(parts[0] ?? '')
+    if (parts.length < 2) continue
+    if (parts.length === 3 ? first !== lowerCase(catalog) : ['memory', 'system', 'temp'].includes(first)) throw otherCatalog(first)
+  }
 }
 
-function hasWords(statement: SchemaStatement, first: string, second: string): boolean {
-  return statement.tokens[1]?.text === first && statement.tokens[2]?.text === second
+/** A permanent view, default or the like on something temporary could not be replayed. */
+async function refuseTemporaryParts(context: SchemaContext, { tokens }: SchemaStatement): Promise<void> {
+  if (!context.temporary) return
+  const names = await context.catalog.temporaryNames(context.executor.connection)
+  const used = tokens.find((token) => (token.kind === 'word' || token.kind === 'quoted') && names.has(lowerCase(token.text)))
+  if (used !== undefined) throw new SqlError('0A000', `${used.text} is temporary: what depends on it could not be replayed`, { hint: 'use permanent objects' })
 }
 
-function path(table: Table): string {
-  return `"${table.schema.replaceAll('"', '""')}"."${table.name.replaceAll('"', '""')}"`
+/** nextval where a mere SELECT would draw: in a view, a macro, a generated column. */
+function refuseHiddenDraws({ tokens, object, asQuery }: SchemaStatement): void {
+  if (asQuery !== undefined) return
+  const hidden: boolean[] = []
+  tokens.forEach((token, i) => {
+    if (token.text === '(' && token.kind === 'symbol') hidden.push((hidden.at(-1) ?? false) || tokens[i - 1]?.text === 'as')
+    else if (token.text === ')' && token.kind === 'symbol') hidden.pop()
+    else if (lowerCase(token.text) === 'nextval' && (object !== 'TABLE' || hidden.at(-1))) {
+      throw new SqlError('0A000', 'nextval() in a view, a macro or a generated column is not supported', { hint: 'use it in a DEFAULT, or in the statement itself' })
+    }
+  })
+}
+
+function pathOf({ schema, name }: Pick<Table, 'schema' | 'name'>): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`
 }

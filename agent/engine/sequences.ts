@@ -1,4 +1,4 @@
-/** Sequences are not transactional: the journal keeps the highest value that each has handed out, and replay draws until it has passed it. */
+/** Sequences are not transactional: the journal keeps the last value that each has handed out, and replay draws until it is there. */
 
 import { ownSchema } from './catalog.ts'
 import type { Connection } from './duckdb.ts'
@@ -21,18 +21,24 @@ export class SequenceTracker {
     this.#catalog = catalog
   }
 
-  /** At start and after a schema change: which sequences there are, and where they stand. */
-  async refresh(connection: Connection): Promise<void> {
+  /** At start: which sequences there are, and where the journal left them. After a schema change: those that are gone are forgotten. */
+  async refresh(connection: Connection, atStart = false): Promise<void> {
     const rows = await this.#read(connection)
     this.#any = rows.length > 0
-    for (const { key, value } of rows) if (value !== null && !this.#known.has(key)) this.#known.set(key, value)
+    const known = new Map<string, bigint>()
+    for (const { key, value } of rows) {
+      const last = atStart ? value : this.#known.get(key)
+      if (value !== null && last !== undefined && last !== null) known.set(key, last)
+    }
+    this.#known = known
   }
 
   /** Adds what has been drawn since it was last looked at. Called before every commit that may have drawn. */
   async collect(connection: Connection, transaction: Transaction): Promise<void> {
     if (!this.#any && !transaction.schemaChanged) return
     for (const { key, schema, name, value } of await this.#read(connection)) {
-      if (value === null || this.#known.get(key) === value) continue
+      // After a schema change a sequence may be a new one of an old name.
+      if (value === null || (!transaction.schemaChanged && this.#known.get(key) === value)) continue
       transaction.drawn.set(key, value)
       transaction.add({ kind: 'sequence', schema, name, value })
     }

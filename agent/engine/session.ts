@@ -1,37 +1,31 @@
 /** One client session: runs its statements in order, keeps its transaction's state as Postgres does, and captures what it changes. */
 
+import { Block, type BlockContext } from './block.ts'
 import { type Captured, captureDelete, captureInsert, captureTruncate, captureUpdate } from './capture.ts'
-import type { Catalog, TableInfo } from './catalog.ts'
-import type { CommitPipeline } from './commit.ts'
+import type { TableInfo } from './catalog.ts'
 import { copyIn, copyTarget } from './copy-in.ts'
-import type { Database } from './duckdb.ts'
+import { type Database, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
-import type { WriterGate } from './gate.ts'
 import { refuseForbidden } from './guard.ts'
-import type { ParentLocks } from './parent-locks.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
 import { typeOf } from './pgwire/types.ts'
 import { cellsOf, type InsertPlan, plainInsert, planInsert } from './plain-insert.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
-import type { SequenceTracker } from './sequences.ts'
 import { Settings } from './settings.ts'
 import { SqlError } from './sql-error.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
-import { splitStatements } from './sql/tokens.ts'
-import { Transaction } from './transaction.ts'
+import { lowerCase, splitStatements } from './sql/tokens.ts'
+import type { Transaction } from './transaction.ts'
 import type { WriteBuffer } from './write-buffer.ts'
 
 /** What all sessions share. */
-export interface SessionContext {
+export interface SessionContext extends BlockContext {
   readonly database: Database
-  readonly catalog: Catalog
-  readonly gate: WriterGate
-  readonly pipeline: CommitPipeline
-  readonly locks: ParentLocks
-  readonly sequences: SequenceTracker
   readonly writeBuffer: WriteBuffer
+  /** Clients may read files. */
+  readonly externalAccess: boolean
   /** Milliseconds; 0: none. */
   readonly idleInTransactionTimeout: number
   /** One write and one read in the engine's own schema, down to an fsync. */
@@ -41,9 +35,6 @@ export interface SessionContext {
   /** The database file is damaged: the process ends, the agent restores. */
   corrupt(reason: string): never
 }
-
-/** How long a writer waits for a schema change or a checkpoint, and a schema change for writers. */
-export const gateTimeout = 5_000
 
 interface Prepared extends PreparedQuery {
   readonly statement: Statement | undefined
@@ -61,9 +52,7 @@ export class Session implements BackendSession {
   #client: Client
   #executor: Executor
   #settings: Settings
-  #transaction: Transaction | undefined
-  /** In a transaction block that has failed: only its end is accepted. */
-  #failed = false
+  #block: Block
   #temporary = false
   #stream: StreamedRows | undefined
   #running = false
@@ -74,6 +63,7 @@ export class Session implements BackendSession {
     this.#client = client
     this.#executor = executor
     this.#settings = new Settings(context.catalog.name)
+    this.#block = new Block(context, executor.connection, (error) => this.#judge(error))
   }
 
   static async open(context: SessionContext, client: Client): Promise<Session> {
@@ -84,8 +74,7 @@ export class Session implements BackendSession {
   }
 
   get transactionStatus(): 'I' | 'T' | 'E' {
-    if (this.#failed) return 'E'
-    return this.#transaction?.explicit ? 'T' : 'I'
+    return this.#block.status
   }
 
   async simpleQuery(sql: string, sink: StatementSink): Promise<void> {
@@ -97,7 +86,7 @@ export class Session implements BackendSession {
         const last = i === statements.length - 1
         // A streamed answer is read inside its transaction; every other one is told only after the commit it belongs to.
         if (answer instanceof StreamedRows) await sink.rows(answer)
-        if (last || this.#transaction === undefined) await this.#commitImplicit()
+        if (last || !this.#block.isOpen) await this.#block.commitImplicit()
         if (typeof answer === 'string') sink.complete(answer)
         else if (!(answer instanceof StreamedRows)) await sink.rows(answer)
       }
@@ -111,13 +100,13 @@ export class Session implements BackendSession {
       const declared = parameterTypeOids.map((oid) => typeOf(oid) ?? null)
       if (first === undefined) return { sql, statement: undefined, parameterTypes: declared, fields: null }
       const statement = parseStatement(first.text, first.tokens)
-      refuseForbidden(statement.tokens.filter(() => statement.kind !== 'probe'))
-      if (this.#failed && statement.kind !== 'commit' && statement.kind !== 'rollback') throw abortedTransaction()
+      this.#refuse(statement)
       const shown = this.#settings.show(statement.tokens)
       if (shown !== undefined) return { sql, statement, parameterTypes: declared, fields: [{ name: shown.name, type: { kind: 'VARCHAR' } }] }
       const answers = statement.kind === 'query' || ('returning' in statement && statement.returning !== undefined)
       if (!answers && !['insert', 'update', 'delete'].includes(statement.kind)) return { sql, statement, parameterTypes: declared, fields: null }
       await this.#stream?.buffer()
+      this.#block.touch()
       const { statement: prepared, order } = await this.#executor.prepare(statement.text)
       const count = Math.max(declared.length, ...order.map((index) => index + 1))
       const parameterTypes = Array.from({ length: count }, (_, i) => {
@@ -137,7 +126,7 @@ export class Session implements BackendSession {
       }
       const buffered = syncFollows ? await this.#buffer(query as Prepared, statement, parameters) : false
       const answer = buffered ? 'INSERT 0 1' : await this.#perform(statement, parameters, sink)
-      if (syncFollows && !(answer instanceof StreamedRows)) await this.#commitImplicit()
+      if (syncFollows && !(answer instanceof StreamedRows)) await this.#block.commitImplicit()
       if (typeof answer !== 'string') return answer
       sink.complete(answer)
       return undefined
@@ -146,10 +135,10 @@ export class Session implements BackendSession {
 
   /** A plain insert that stands alone goes through the write buffer, together with those of other clients. */
   async #buffer(query: Prepared, statement: Statement, parameters: readonly Parameter[]): Promise<boolean> {
-    if (query.insert === undefined || statement.kind !== 'insert' || this.#transaction !== undefined || this.#failed || this.#temporary) return false
+    if (query.insert === undefined || statement.kind !== 'insert' || this.#block.isOpen || this.#temporary) return false
+    this.#block.refuseFailed(statement.kind)
     const { catalog, writeBuffer } = this.#context
     if (query.planned?.version !== catalog.version) {
-      refuseForbidden(statement.tokens)
       const read = catalog.version
       const info = await this.#table(statement.target)
       query.planned = { version: read, info, plan: planInsert(query.insert, info) }
@@ -166,12 +155,11 @@ export class Session implements BackendSession {
   }
 
   fail(): Promise<void> | undefined {
-    return this.#transaction === undefined ? undefined : this.#abort()
+    return this.#block.isOpen ? this.#block.abort() : undefined
   }
 
   sync(): Promise<void> | undefined {
-    if (this.#transaction === undefined || this.#transaction.explicit) return undefined
-    return this.#call(() => this.#commitImplicit())
+    return this.#block.isOpen && this.#block.status === 'I' ? this.#call(() => this.#block.commitImplicit()) : undefined
   }
 
   barrier(): Promise<void> | undefined {
@@ -185,7 +173,7 @@ export class Session implements BackendSession {
   async close(): Promise<void> {
     clearTimeout(this.#idleTimer)
     await this.#stream?.close()
-    await this.#rollback()
+    await this.#block.rollback()
     this.#executor.close()
     this.#executor.connection.close()
   }
@@ -198,11 +186,11 @@ export class Session implements BackendSession {
       return await work()
     } catch (error) {
       this.#judge(error)
-      await this.#abort()
+      await this.#block.abort()
       throw toSqlError(error)
     } finally {
       this.#running = false
-      if (this.#transaction?.explicit && this.#context.idleInTransactionTimeout > 0) this.#startIdleTimer()
+      if (this.#block.isOpen && this.#context.idleInTransactionTimeout > 0) this.#startIdleTimer()
     }
   }
 
@@ -218,24 +206,23 @@ export class Session implements BackendSession {
     }, this.#context.idleInTransactionTimeout)
   }
 
-  /** After an error: a block has failed until its end comes; anything else is rolled back and over. */
-  async #abort(): Promise<void> {
-    const explicit = this.#transaction?.explicit ?? false
-    await this.#rollback()
-    this.#failed ||= explicit
+  /** Throws for what is not accepted now (25P02), or never (42501). */
+  #refuse(statement: Statement): void {
+    this.#block.refuseFailed(statement.kind)
+    if (statement.kind !== 'probe') refuseForbidden(statement.tokens, this.#context.externalAccess)
   }
 
   async #perform(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer> {
     await this.#stream?.buffer()
-    if (this.#failed && statement.kind !== 'commit' && statement.kind !== 'rollback') throw abortedTransaction()
-    if (statement.kind !== 'probe') refuseForbidden(statement.tokens)
+    this.#refuse(statement)
+    const notice: StatementSink['notice'] = (...about) => sink.notice(...about)
     switch (statement.kind) {
       case 'begin':
-        return this.#begin(statement, sink)
+        await this.#block.begin(isReadOnly(statement), notice)
+        return 'BEGIN'
       case 'commit':
-        return this.#end(true, sink)
       case 'rollback':
-        return this.#end(false, sink)
+        return this.#block.end(statement.kind === 'commit', notice)
       case 'query':
         return this.#query(statement, parameters)
       case 'session':
@@ -252,103 +239,17 @@ export class Session implements BackendSession {
     }
   }
 
-  async #begin(statement: Statement, sink: StatementSink): Promise<string> {
-    if (this.#transaction?.explicit) sink.notice('WARNING', '25001', 'there is already a transaction in progress')
-    else if (this.#transaction !== undefined) this.#transaction.explicit = true
-    else {
-      const readOnly = statement.tokens.some((token, i) => token.text === 'read' && statement.tokens[i + 1]?.text === 'only')
-      if (statement.tokens.some((token) => token.text === 'serializable')) throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
-      await this.#open(true, readOnly)
-    }
-    return 'BEGIN'
-  }
-
-  async #open(explicit: boolean, readOnly = false): Promise<Transaction> {
-    this.#transaction ??= await this.#started(explicit, readOnly)
-    return this.#transaction
-  }
-
-  async #started(explicit: boolean, readOnly: boolean): Promise<Transaction> {
-    const transaction = new Transaction(this.#context.pipeline.writer.nextSeq - 1, explicit)
-    await this.#executor.connection.run(readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
-    return transaction
-  }
-
-  async #end(commit: boolean, sink: StatementSink): Promise<string> {
-    if (this.#failed) {
-      this.#failed = false
-      return 'ROLLBACK'
-    }
-    if (this.#transaction === undefined) {
-      sink.notice('WARNING', '25P01', 'there is no transaction in progress')
-      return commit ? 'COMMIT' : 'ROLLBACK'
-    }
-    if (!commit) {
-      await this.#rollback()
-      return 'ROLLBACK'
-    }
-    try {
-      await this.#commit()
-    } catch (error) {
-      // A COMMIT that fails has ended the block.
-      this.#failed = false
-      throw error
-    }
-    return 'COMMIT'
-  }
-
-  async #commitImplicit(): Promise<void> {
-    if (this.#transaction !== undefined && !this.#transaction.explicit) await this.#commit()
-  }
-
-  async #commit(): Promise<void> {
-    const { pipeline, catalog, sequences } = this.#context
-    const transaction = this.#transaction as Transaction
-    const { connection } = this.#executor
-    let seq: number | undefined
-    try {
-      if (transaction.pass.mode !== 'none') await sequences.collect(connection, transaction)
-      if (transaction.hasChanges) seq = await pipeline.commit(connection, transaction.finish())
-      else await pipeline.commitOwn(connection)
-      sequences.committed(transaction)
-      if (transaction.schemaChanged) {
-        catalog.changed()
-        await sequences.refresh(connection)
-      }
-    } catch (error) {
-      this.#judge(error)
-      // COMMIT may not have been reached.
-      await connection.run('ROLLBACK').catch(() => {})
-      throw error
-    } finally {
-      this.#release(transaction, seq)
-    }
-  }
-
-  async #rollback(): Promise<void> {
-    const transaction = this.#transaction
-    if (transaction === undefined) return
-    this.#release(transaction, undefined)
-    await this.#executor.connection.run('ROLLBACK').catch(() => {})
-  }
-
-  #release(transaction: Transaction, seq: number | undefined): void {
-    this.#transaction = undefined
-    this.#context.locks.release(transaction, seq)
-    this.#context.gate.leave(transaction.pass)
-  }
-
   async #query(statement: Statement, parameters: readonly Parameter[]): Promise<Answer> {
     const shown = this.#settings.show(statement.tokens)
     if (shown !== undefined) {
       const fields: Field[] = [{ name: shown.name, type: { kind: 'VARCHAR' } }]
       return new MemoryRows(fields, { count: 1, columns: [[shown.value]] }, 'SHOW')
     }
-    if (statement.tokens.some((token) => token.text === 'nextval')) return this.#drawFromSequence(statement, parameters)
-    const { connection } = this.#executor
-    const result = await this.#executor.run(statement.text, parameters, true)
+    if (statement.tokens.some((token) => lowerCase(token.text) === 'nextval')) return this.#drawFromSequence(statement, parameters)
+    this.#block.touch()
+    const result = await this.#executor.run(statement.text, parameters, { stream: true, expect: queries })
     const stream = new StreamedRows(
-      connection,
+      this.#executor.connection,
       result,
       'SELECT',
       () => {
@@ -362,48 +263,41 @@ export class Session implements BackendSession {
 
   /** SELECT nextval(…) changes the database: the value handed out must not be handed out again after a crash. */
   async #drawFromSequence(statement: Statement, parameters: readonly Parameter[]): Promise<Answer> {
-    const transaction = await this.#open(false)
-    await this.#context.gate.enter(transaction.pass, 'shared', gateTimeout)
-    const result = await this.#executor.run(statement.text, parameters)
+    await this.#block.forWriting('shared')
+    const result = await this.#executor.run(statement.text, parameters, { expect: queries })
     const rows = await result.rest()
     return new MemoryRows(result.columns, rows, `SELECT ${rows.count}`)
   }
 
   async #schema(statement: Extract<Statement, { kind: 'schema' }>): Promise<string> {
-    if (statement.temporary || (await this.#isTemporary(statement.on ?? statement.name))) {
+    if (statement.temporary || (await this.#isTemporary(statement))) {
       this.#temporary = true
-      await this.#executor.run(statement.text)
+      this.#block.touch()
+      await this.#executor.run(statement.text, [], { expect: schemaChanges })
       return statement.tag
     }
-    const transaction = await this.#open(false)
-    await this.#context.gate.enter(transaction.pass, 'exclusive', gateTimeout)
-    await changeSchema(
-      {
-        executor: this.#executor,
-        transaction,
-        catalog: this.#context.catalog,
-        searchPath: this.#settings.searchPath,
-        timeZone: this.#settings.timeZone,
-      },
-      statement,
-    )
+    const { catalog } = this.#context
+    const transaction = await this.#block.forWriting('exclusive')
+    const { searchPath, timeZone } = this.#settings
+    await changeSchema({ executor: this.#executor, transaction, catalog, searchPath, timeZone, temporary: this.#temporary }, statement)
     return statement.tag
   }
 
-  async #isTemporary(name: QualifiedName): Promise<boolean> {
-    if (!this.#temporary) return false
-    if (name.length > 1) return name[0] === 'temp'
-    const quoted = `'${(name[0] ?? '').toLowerCase().replaceAll("'", "''")}'`
-    const sql = `SELECT 1 FROM duckdb_tables() WHERE database_name = 'temp' AND lower(table_name) = ${quoted} UNION ALL SELECT 1 FROM duckdb_views() WHERE database_name = 'temp' AND lower(view_name) = ${quoted}`
-    return (await this.#executor.connection.all(sql)).length > 0
+  /** Whether it changes or drops what is temporary; only CREATE TEMPORARY creates such. */
+  async #isTemporary({ verb, on, name }: Extract<Statement, { kind: 'schema' }>): Promise<boolean> {
+    const subject = verb === 'CREATE' ? on : (on ?? name)
+    if (!this.#temporary || subject === undefined) return false
+    this.#block.touch()
+    return this.#context.catalog.isTemporary(this.#executor.connection, subject)
   }
 
   async #write(statement: Exclude<Statement, { kind: 'schema' }>, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer> {
     if (!('target' in statement)) throw new SqlError('0A000', 'this statement is not supported')
-    const transaction = await this.#open(false)
+    if (this.#temporary && (await this.#context.catalog.isTemporary(this.#executor.connection, statement.target))) {
+      return this.#writeTemporary(statement, parameters)
+    }
+    const transaction = await this.#block.forWriting('shared')
     const info = await this.#table(statement.target)
-    if (info.temporary && statement.kind !== 'copy-in') return this.#writeTemporary(statement, parameters)
-    await this.#context.gate.enter(transaction.pass, 'shared', gateTimeout)
     if (statement.kind === 'copy-in') return this.#copy(statement, info, transaction, sink)
     const context = { executor: this.#executor, transaction, locks: this.#context.locks }
     switch (statement.kind) {
@@ -420,7 +314,6 @@ export class Session implements BackendSession {
   }
 
   async #copy(statement: Extract<Statement, { kind: 'copy-in' }>, info: TableInfo, transaction: Transaction, sink: StatementSink): Promise<string> {
-    if (info.temporary) throw new SqlError('0A000', 'COPY into a temporary table is not supported', { hint: 'use INSERT' })
     const target = copyTarget(info, statement.columns, statement.options)
     this.#context.locks.referring(info.parents, transaction)
     const count = await copyIn(this.#executor, transaction, target, sink.copyIn('text', target.columns.length))
@@ -429,7 +322,9 @@ export class Session implements BackendSession {
 
   /** Temporary tables work, and are not journaled. */
   async #writeTemporary(statement: Statement, parameters: readonly Parameter[]): Promise<Answer> {
-    const result = await this.#executor.run(statement.text, parameters)
+    if (statement.kind === 'copy-in') throw new SqlError('0A000', 'COPY into a temporary table is not supported', { hint: 'use INSERT' })
+    this.#block.touch()
+    const result = await this.#executor.run(statement.text, parameters, { expect: rowChanges })
     const verb = statement.kind === 'insert' ? 'INSERT 0' : statement.kind.toUpperCase()
     if (!result.hasRows) return `${verb} ${result.rowsChanged}`
     const rows = await result.rest()
@@ -437,7 +332,7 @@ export class Session implements BackendSession {
   }
 
   #table(name: QualifiedName): Promise<TableInfo> {
-    const cacheable = !this.#temporary && this.#transaction?.schemaChanged !== true
+    const cacheable = !this.#temporary && !this.#block.schemaChanged
     return this.#context.catalog.table(this.#executor.connection, name, this.#settings.searchPath, cacheable)
   }
 }
@@ -447,7 +342,12 @@ function answer(captured: Captured, verb: string): Answer {
   return captured.returned === undefined ? tag : new MemoryRows(captured.returned.fields, captured.returned.rows, tag)
 }
 
-function abortedTransaction(): SqlError {
-  return new SqlError('25P02', 'current transaction is aborted, commands ignored until end of transaction block', { hint: 'ROLLBACK' })
+function isReadOnly({ tokens }: Statement): boolean {
+  if (tokens.some((token) => token.text === 'serializable')) throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
+  return tokens.some((token, i) => token.text === 'read' && tokens[i + 1]?.text === 'only')
 }
 
+/** What DuckDB itself must take a statement for. */
+const queries = [StatementType.SELECT, StatementType.EXPLAIN, StatementType.RELATION]
+const rowChanges = [StatementType.INSERT, StatementType.UPDATE, StatementType.DELETE]
+const schemaChanges = [StatementType.CREATE, StatementType.CREATE_FUNC, StatementType.ALTER, StatementType.DROP]

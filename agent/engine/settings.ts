@@ -1,8 +1,9 @@
 /** SET, RESET, USE, SHOW and PRAGMA: an allow-list. Settings that could break the guard (checkpoints, WAL, threads, memory, files) get 42501. */
 
+import { ownSchema, ownSchemaDenied } from './catalog.ts'
 import type { Executor } from './executor.ts'
 import { SqlError } from './sql-error.ts'
-import { quoteString, type Token } from './sql/tokens.ts'
+import { lowerCase, quoteIdentifier, quoteString, type Token, tokenize } from './sql/tokens.ts'
 
 /** What clients of Postgres ask for and what it is here. A setting listed here can be set to its own value only. */
 const fixed: Readonly<Record<string, string>> = {
@@ -129,8 +130,10 @@ export class Settings {
   }
 
   async #reset(executor: Executor, name: string, report: (name: string, value: string) => void): Promise<void> {
+    const known = ['all', 'timezone', 'search_path', 'role', 'session'].includes(name) || free.has(name) || fixed[name] !== undefined
+    if (!known) throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
     if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'UTC', report)
-    if (name === 'all' || name === 'search_path') await this.#run(executor, `SET search_path = ${quoteString(`${this.#catalog}.main`)}`)
+    if (name === 'all' || name === 'search_path') await this.#run(executor, `SET search_path = ${quoteString(`${quoteIdentifier(this.#catalog)}.main`)}`)
     if (name === 'all') this.#own.clear()
     else this.#own.delete(name)
     this.searchPath = await currentSearchPath(executor)
@@ -148,18 +151,25 @@ export class Settings {
   }
 
   async #setSearchPath(executor: Executor, tokens: readonly Token[]): Promise<void> {
-    const path = tokens.map((token) => (token.kind === 'symbol' ? token.text : token.text.replaceAll('"', ''))).join('')
-    const parts = path
-      .split(',')
-      .map((part) => part.trim())
-      .filter((part) => part !== '"$user"' && part !== '$user' && part !== '')
-      .map((part) => (part === 'public' ? 'main' : part))
-    for (const part of parts) {
-      const [first, second] = part.split('.')
-      const foreign = second === undefined ? ['memory', 'system', 'temp'].includes(part) : first !== this.#catalog
-      if (foreign) throw new SqlError('42501', `the search path cannot leave the guarded database: ${part}`)
+    // SET search_path = 'a,b' and SET search_path = a, b
+    const only = tokens[0]
+    const isDefault = only?.kind === 'word' && only.text === 'default'
+    const entries = isDefault ? [] : tokens.length === 1 && only?.kind === 'string' ? tokenize(only.text) : tokens
+    const path: string[][] = [[]]
+    for (const token of entries) {
+      if (token.text === ',' && token.kind === 'symbol') path.push([])
+      else if (token.kind !== 'symbol') path.at(-1)?.push(token.text)
     }
-    await this.#run(executor, `SET search_path = ${quoteString(parts.length === 0 ? `${this.#catalog}.main` : parts.join(','))}`)
+    const parts = path.filter(([first]) => first !== undefined && first !== '$user').map((part) => (part.length === 1 && part[0] === 'public' ? ['main'] : part))
+    for (const part of parts) {
+      const [first, second] = part.map(lowerCase) as [string, string?]
+      if (part.length > 2) throw new SqlError('42601', `${part.join('.')} is not a schema`)
+      if ((second ?? first) === ownSchema) throw ownSchemaDenied()
+      const foreign = second === undefined ? ['memory', 'system', 'temp'].includes(first) : first !== lowerCase(this.#catalog)
+      if (foreign) throw new SqlError('42501', `the search path cannot leave the guarded database: ${part.join('.')}`)
+    }
+    const text = parts.map((part) => part.map(quoteIdentifier).join('.')).join(',')
+    await this.#run(executor, `SET search_path = ${quoteString(text === '' ? `${quoteIdentifier(this.#catalog)}.main` : text)}`)
     this.searchPath = await currentSearchPath(executor)
   }
 

@@ -100,7 +100,9 @@ export class WriteBuffer {
     } catch (error) {
       if (isCorruption(error)) this.#options.corrupt(messageOf(error))
       if (isFatal(error)) this.#options.suspect(messageOf(error))
-      if (group.length === 1) return group[0]?.reject(toSqlError(error))
+      const failure = toSqlError(error)
+      // Nobody is the culprit when the gate stayed closed: all have waited.
+      if (group.length === 1 || failure.code === '55P03') return group.forEach((entry) => entry.reject(failure))
       for (const entry of group) await this.#commitGroup([entry])
     }
   }
@@ -110,10 +112,11 @@ export class WriteBuffer {
     const { gate, locks, pipeline, gateTimeout } = this.#options
     this.#connection ??= await this.#options.connect()
     const connection = this.#connection
-    const transaction = new Transaction(pipeline.writer.nextSeq - 1, false)
+    const transaction = new Transaction(false)
     let last: number | undefined
     await gate.enter(transaction.pass, 'shared', gateTimeout)
     try {
+      transaction.see(pipeline.writer.nextSeq - 1, this.#options.catalog.version)
       // A schema change may have committed while this group waited. From here on none can.
       this.#forgetAppenders()
       const group = all.filter((entry) => entry.version === this.#version)

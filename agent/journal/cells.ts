@@ -152,10 +152,11 @@ function writerOf(type: LeafType): (out: ByteWriter, value: Cell) => void {
     case 'TIMETZ':
       return (out, value) => out.u64(value as bigint)
     case 'HUGEINT':
+      return writeSignedWide
     case 'UHUGEINT':
-      return writeWide
+      return writeUnsignedWide
     case 'DECIMAL':
-      return type.width <= 18 ? (out, value) => out.i64(value as bigint) : writeWide
+      return type.width <= 18 ? (out, value) => out.i64(value as bigint) : writeSignedWide
     case 'FLOAT':
       return (out, value) => out.f32(value as number)
     case 'DOUBLE':
@@ -236,9 +237,14 @@ function readerOf(type: LeafType): (input: ByteReader) => Cell {
   }
 }
 
-function writeWide(out: ByteWriter, value: Cell): void {
+function writeSignedWide(out: ByteWriter, value: Cell): void {
   out.u64((value as bigint) & mask64)
-  out.u64(((value as bigint) >> 64n) & mask64)
+  out.i64((value as bigint) >> 64n)
+}
+
+function writeUnsignedWide(out: ByteWriter, value: Cell): void {
+  out.u64((value as bigint) & mask64)
+  out.u64((value as bigint) >> 64n)
 }
 
 function readSignedWide(input: ByteReader): bigint {

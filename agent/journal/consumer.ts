@@ -60,7 +60,7 @@ export function readCursor(file: string): CursorFile | undefined {
     Number.isSafeInteger(cursor.confirmed) &&
     cursor.confirmed >= 0 &&
     Number.isSafeInteger(cursor.epoch) &&
-    /^[0-9a-f-]{36}$/.test(cursor.databaseId)
+    /^[\w-]+$/.test(cursor.databaseId)
   if (!isCursor) throw new Error(`cursor file of unknown version or shape: ${file}`)
   return cursor
 }
@@ -238,11 +238,9 @@ class Consumer implements JournalConsumer {
   /** Fills `#pending` with the next batch, or moves the position over a gap. Called while something durable lies after the position. */
   #advance(): void {
     const { durable } = this
-    for (let isFresh = false; ; isFresh = true) {
-      if (this.#reader === undefined) {
-        this.#reader = this.#open()
-        isFresh = true
-      }
+    for (;;) {
+      const isFresh = this.#reader === undefined
+      this.#reader ??= this.#open()
       const { batch, reason } = this.#find(this.#reader)
       if (batch !== undefined) return this.#take(batch, reason, durable)
       this.close()

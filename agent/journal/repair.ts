@@ -44,7 +44,7 @@ export function repairJournal(directory: string, databaseId: string, quarantine:
   segments.forEach((segment, i) => {
     repairSegment(repair, segment, segments.slice(i + 1))
   })
-  const last = Math.max(result.lastSeq, repair.guess, mark?.seq ?? 0)
+  const last = Math.max(result.lastSeq, mark?.seq ?? repair.guess)
   if (last > result.lastSeq) result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: last })
   result.lastSeq = last
   // What is kept is durable now; and what is lost stays known, so that its seqs are never given again.
@@ -67,7 +67,7 @@ interface Repair {
   readonly databaseId: string
   readonly quarantine: string
   readonly result: JournalRepair
-  /** Last seq that rotten bytes at the very end may have held, as far as their own header can be believed. */
+  /** Last seq that rotten bytes at the very end may have held, as far as their own header can be believed. Of use only without a mark. */
   guess: number
   /** A torn tail was cut: what follows is empty. */
   cut: boolean

@@ -244,6 +244,13 @@ export class Ladder {
       situation.memory.adopted = true
       situation.remember()
       log.info(takeover.adopted, `took over ${paths.database}`)
+      const { unreplayed, original } = takeover.adopted
+      if (typeof unreplayed === 'string') {
+        const message = `the WAL beside the database file could be replayed only in part; ${unreplayed}`
+        const evidence = { quarantine: original }
+        incidents.close(incidents.open({ severity: 'critical', cause: 'wal-damaged', message, loss: 'unknown', evidence }))
+        alert(message, { ...evidence, loss: 'unknown' })
+      }
     }
     return takeover
   }

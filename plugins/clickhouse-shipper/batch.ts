@@ -47,7 +47,10 @@ export function targetName(table: { readonly schema: string; readonly name: stri
 
 /** The parts, in the order in which the tables first appear. Throws when two tables would share a target. */
 export function buildParts(transactions: readonly Transaction[], settings: BatchSettings): Part[] {
-  const parts = new Map<string, { part: Omit<Part, 'rows' | 'versions'>; source: string; rows: Map<string, BatchRow>; versions: Set<Table> }>()
+  const parts = new Map<
+    string,
+    { part: Omit<Part, 'rows' | 'versions'>; source: string; rows: Map<string, BatchRow>; versions: Set<Table> }
+  >()
   function add(target: string, kind: TargetKind, row: BatchRow): void {
     const source = JSON.stringify([row.table.schema, row.table.name])
     let entry = parts.get(target)
@@ -55,7 +58,8 @@ export function buildParts(transactions: readonly Transaction[], settings: Batch
       entry = { part: { target, kind }, source, rows: new Map(), versions: new Set() }
       parts.set(target, entry)
     }
-    if (entry.source !== source || entry.part.kind !== kind) throw new Error(`two tables would be shipped to ${target}: rename one, or leave it out with tables`)
+    if (entry.source !== source || entry.part.kind !== kind)
+      throw new Error(`two tables would be shipped to ${target}: rename one, or leave it out with tables`)
     const key = kind === 'latest' ? keyOf(row) : `${row.seq}:${row.number}`
     entry.rows.delete(key) // the newer image takes its place at the end
     entry.rows.set(key, row)
@@ -72,7 +76,14 @@ export function buildParts(transactions: readonly Transaction[], settings: Batch
       for (let r = 0; r < change.rows.count; r++) {
         const number = (numbers.get(target) ?? 0) + 1
         numbers.set(target, number)
-        const row: BatchRow = { seq, time, table, number, operation: change.kind, cells: change.rows.columns.map((column) => column[r] ?? null) }
+        const row: BatchRow = {
+          seq,
+          time,
+          table,
+          number,
+          operation: change.kind,
+          cells: change.rows.columns.map((column) => column[r] ?? null),
+        }
         add(target, keyless ? 'keyless' : 'latest', row)
         if (settings.history) add(`${target}_changes`, 'history', row)
       }
@@ -101,5 +112,7 @@ export function cellAt(row: BatchRow, column: number): Cell | undefined {
 }
 
 function keyOf(row: BatchRow): string {
-  return JSON.stringify(row.table.primaryKey.map((column) => cellText(cellAt(row, column) as Exclude<Cell, null>, row.table.columns[column]!.type)))
+  return JSON.stringify(
+    row.table.primaryKey.map((column) => cellText(cellAt(row, column) as Exclude<Cell, null>, row.table.columns[column]!.type)),
+  )
 }

@@ -18,7 +18,13 @@ interface DeadLetter {
 }
 
 /** Writes a refused row durably and returns its file. Throws when the disk does. */
-export function writeDeadLetter(directory: string, row: BatchRow, target: string, reason: string, origin: { host: string; databaseId: string }): string {
+export function writeDeadLetter(
+  directory: string,
+  row: BatchRow,
+  target: string,
+  reason: string,
+  origin: { host: string; databaseId: string },
+): string {
   ensureDirectory(directory)
   const { table, seq, time } = row
   const file = path.join(directory, `${seq}-${encodeURIComponent(target).slice(0, 150)}.json`)

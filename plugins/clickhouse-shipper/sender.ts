@@ -129,7 +129,10 @@ interface RowEncoder {
 function encodeRow(row: BatchRow, target: Target, host: string, encoders: Map<Table, RowEncoder>): string {
   let encoder = encoders.get(row.table)
   if (encoder === undefined) {
-    const columns = row.table.columns.map(({ name, type }) => ({ name: jsonBytes(targetColumn(name)), encode: encoderFor(type, target.types.get(targetColumn(name))!) }))
+    const columns = row.table.columns.map(({ name, type }) => ({
+      name: jsonBytes(targetColumn(name)),
+      encode: encoderFor(type, target.types.get(targetColumn(name))!),
+    }))
     const precise = target.types.get('_dg_time')?.startsWith('DateTime64') ?? false
     encoder = { columns, time: precise ? preciseTime : wholeSeconds }
     encoders.set(row.table, encoder)

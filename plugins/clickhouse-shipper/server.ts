@@ -108,7 +108,9 @@ export class Server {
 
   /** Whether an INSERT of this owner still runs there: its client may be long gone. */
   async running(owner: string): Promise<boolean> {
-    const found = await this.rows<{ query_id: string }>(`SELECT query_id FROM system.processes WHERE startsWith(query_id, ${literal(owner)})`)
+    const found = await this.rows<{ query_id: string }>(
+      `SELECT query_id FROM system.processes WHERE startsWith(query_id, ${literal(owner)})`,
+    )
     return found.length > 0
   }
 

@@ -8,11 +8,11 @@ import { Backoff } from '../../agent/delivery.ts'
 import { messageOf } from '../../agent/errors.ts'
 import { type Transaction, tableName } from '../../agent/journal/types.ts'
 import type { Incident, JournalConsumer, PluginContext, PluginHealth } from '../../agent/plugin.ts'
-import { schemaEffect } from '../../agent/schema-change.ts'
 import { type BatchSettings, buildParts, type Part } from './batch.ts'
 import { writeDeadLetter } from './dead-letter.ts'
+import { withNewDefaults } from './defaults.ts'
 import { highestSeq, highestSeqIn, registerHost } from './registry.ts'
-import { deliveredRows, sendPart, type SenderSettings } from './sender.ts'
+import { deliveredRows, type SenderSettings, sendPart } from './sender.ts'
 import { Server, type ServerOptions } from './server.ts'
 import { type BatchBounds, type FailedSync, parseState, type ShipperState, withFailedSync } from './state.ts'
 import { ensureTarget, type Target, UnfitTarget } from './target.ts'
@@ -74,7 +74,8 @@ export class Shipper {
   health(): PluginHealth {
     const { confirmed, durable } = this.#consumer
     const lag = Math.max(0, durable - confirmed)
-    const lagSeconds = lag === 0 || this.#lastDelivery === null ? 0 : Math.max(0, Math.round((this.#context.clock.now() - this.#lastDelivery.time) / 1000))
+    const lagSeconds =
+      lag === 0 || this.#lastDelivery === null ? 0 : Math.max(0, Math.round((this.#context.clock.now() - this.#lastDelivery.time) / 1000))
     const open = this.#state.failedSyncs.filter((sync) => sync.resolvedAt === null)
     const state = this.#lastError ?? `shipped up to ${confirmed}`
     return {
@@ -146,7 +147,9 @@ export class Shipper {
       try {
         await this.#ship(parts, uncertain)
         const last = transactions.at(-1)
-        await this.#delivered(last === undefined ? { seq: batch.last, time: this.#context.clock.now() } : { seq: batch.last, time: last.time })
+        await this.#delivered(
+          last === undefined ? { seq: batch.last, time: this.#context.clock.now() } : { seq: batch.last, time: last.time },
+        )
         return
       } catch (error) {
         if (signal.aborted) return
@@ -164,7 +167,8 @@ export class Shipper {
       await registerHost(this.#server, database, this.#context.host, this.#consumer.databaseId, this.#context.clock.now())
       this.#registered = true
     }
-    if (this.#state.resumeBelow === null) await this.#save({ ...this.#state, resumeBelow: await highestSeq(this.#server, database, this.#context.host) })
+    if (this.#state.resumeBelow === null)
+      await this.#save({ ...this.#state, resumeBelow: await highestSeq(this.#server, database, this.#context.host) })
     if (uncertain) await this.#waitForRunning()
     for (const part of parts) {
       const target = await this.#target(part)
@@ -231,7 +235,9 @@ export class Shipper {
   }
 
   async #delivered({ seq, time }: { seq: number; time: number }): Promise<void> {
-    const resolved = this.#state.failedSyncs.map((sync) => (sync.resolvedAt === null && sync.last <= seq ? { ...sync, resolvedAt: this.#context.clock.now() } : sync))
+    const resolved = this.#state.failedSyncs.map((sync) =>
+      sync.resolvedAt === null && sync.last <= seq ? { ...sync, resolvedAt: this.#context.clock.now() } : sync,
+    )
     await this.#consumer.confirm(seq)
     const changed = resolved.some((sync, i) => sync !== this.#state.failedSyncs[i])
     this.#state = { ...this.#state, batch: null, failedSyncs: resolved }
@@ -252,7 +258,10 @@ export class Shipper {
     this.#targets.clear()
     this.#registered = false
     this.#server.forget()
-    this.#context.log.warn({ error: message, first: batch.first, last: batch.last, attempt: attempts }, 'shipping to ClickHouse failed; trying again')
+    this.#context.log.warn(
+      { error: message, first: batch.first, last: batch.last, attempt: attempts },
+      'shipping to ClickHouse failed; trying again',
+    )
     const unfit = error instanceof UnfitTarget ? error : null
     if (attempts <= this.#options.max_retries && unfit === null) return
     const rows = parts.reduce((sum, part) => sum + part.rows.length, 0)
@@ -279,7 +288,12 @@ export class Shipper {
       evidence: { first: batch.first, last: batch.last, tables: parts.map((part) => part.target), attempts },
       hint: unfit?.hint ?? null,
     })
-    this.#context.alert(`clickhouse-shipper: ${message}`, { first: batch.first, last: batch.last, attempts, ...(unfit === null ? {} : { hint: unfit.hint }) })
+    this.#context.alert(`clickhouse-shipper: ${message}`, {
+      first: batch.first,
+      last: batch.last,
+      attempts,
+      ...(unfit === null ? {} : { hint: unfit.hint }),
+    })
   }
 
   /** The row's file is durable before the state says that the row is refused, and that before anything after it is sent. */
@@ -304,36 +318,17 @@ export class Shipper {
     this.#context.alert(message, { file })
   }
 
-  /** Remembers the defaults of added columns until a row of the table makes the shipper add them there. */
   #noteDefaults(transactions: readonly Transaction[]): void {
-    const defaults: Record<string, Record<string, string>> = structuredClone(this.#state.defaults)
-    for (const { changes } of transactions) {
-      for (const change of changes) {
-        if (change.kind !== 'schema') continue
-        const effect = schemaEffect(change)
-        if (effect.kind === 'emptied') for (const table of effect.tables) delete defaults[tableName(table)]
-        if (effect.kind !== 'column-added') continue
-        const text = effect.defaultText === null ? null : constantText(effect.defaultText)
-        const table = tableName(effect.table)
-        if (text !== null) defaults[table] = { ...defaults[table], [effect.column]: text }
-        else if (effect.defaultText !== null && !/^NULL\b/i.test(effect.defaultText)) {
-          this.#context.log.warn({ table, column: effect.column }, 'the default of an added column is no constant: rows that ClickHouse already has show NULL there')
-        }
-      }
-    }
-    this.#state = { ...this.#state, defaults }
+    const noConstant = (table: string, columnName: string) =>
+      this.#context.log.warn(
+        { table, column: columnName },
+        'the default of an added column is no constant: rows that ClickHouse already has show NULL there',
+      )
+    this.#state = { ...this.#state, defaults: withNewDefaults(this.#state.defaults, transactions, noConstant) }
   }
 
   async #save(state: ShipperState): Promise<void> {
     await this.#consumer.saveState(state)
     this.#state = state
   }
-}
-
-/** The text of a constant as a CAST reads it, or null. */
-export function constantText(sql: string): string | null {
-  const match = /^(?:CAST\s*\(\s*)?('(?:[^']|'')*'|[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|true|false)(?=\s|::|\)|$)/i.exec(sql)
-  if (match === null) return null
-  const text = match[1]!
-  return text.startsWith("'") ? text.slice(1, -1).replaceAll("''", "'") : text.toLowerCase()
 }

@@ -1,5 +1,7 @@
 /** What the shipper keeps beside its cursor, as durably: the batch under way, rows refused in it, and syncs that failed. */
 
+import type { Defaults } from './defaults.ts'
+
 export interface BatchBounds {
   readonly first: number
   readonly last: number
@@ -26,8 +28,7 @@ export interface FailedSync {
 export interface ShipperState {
   readonly version: 1
   readonly batch: BatchBounds | null
-  /** DEFAULT texts of columns added by ALTER TABLE, by `schema.table`, then column. */
-  readonly defaults: Readonly<Record<string, Readonly<Record<string, string>>>>
+  readonly defaults: Defaults
   /** The newest last. */
   readonly failedSyncs: readonly FailedSync[]
   /** Up to this seq the server had rows of this host before the cursor began (a lost cursor); null: not asked yet. */

@@ -32,11 +32,13 @@ export function targetColumn(name: string): string {
   return /^_+dg_/.test(name) ? `_${name}` : name
 }
 
-/** DEFAULT texts of added columns, by `table`, then column. */
-export type Defaults = Readonly<Record<string, Readonly<Record<string, string>>>>
-
 /** Makes the target fit for every version of the source table that the part has. Rejects when the server does; throws UnfitTarget. */
-export async function ensureTarget(server: Server, database: string, part: Part, defaults: Readonly<Record<string, string>>): Promise<Target> {
+export async function ensureTarget(
+  server: Server,
+  database: string,
+  part: Part,
+  defaults: Readonly<Record<string, string>>,
+): Promise<Target> {
   const features = await server.features()
   const known = (name: string) => features.types.has(name)
   let actual = await readColumns(server, database, part.target)
@@ -55,7 +57,9 @@ export async function ensureTarget(server: Server, database: string, part: Part,
       const there = types.get(name)
       if (there === undefined) {
         const written = defaults[column.name]
-        actions.push(`ADD COLUMN ${identifier(name)} ${wanted}${written === undefined ? '' : ` DEFAULT CAST(${literal(written)} AS ${wanted})`}`)
+        actions.push(
+          `ADD COLUMN ${identifier(name)} ${wanted}${written === undefined ? '' : ` DEFAULT CAST(${literal(written)} AS ${wanted})`}`,
+        )
         types.set(name, wanted)
       } else {
         const wider = widened(there, wanted)
@@ -96,27 +100,44 @@ function keyColumns(table: Table, kind: TargetKind): string[] {
 /** A table with another key would merge rows that are different. */
 function checkSortingKey(part: Part, actual: readonly ActualColumn[]): void {
   const there = new Set(actual.map(({ name }) => name))
-  const own = ['_dg_host', '_dg_seq', '_dg_time', ...(part.kind === 'history' ? ['_dg_op'] : ['_dg_deleted']), ...(part.kind === 'latest' ? [] : ['_dg_row'])]
+  const own = [
+    '_dg_host',
+    '_dg_seq',
+    '_dg_time',
+    ...(part.kind === 'history' ? ['_dg_op'] : ['_dg_deleted']),
+    ...(part.kind === 'latest' ? [] : ['_dg_row']),
+  ]
   const hint = `move it out of the way: RENAME TABLE ${identifier(part.target)} TO ${identifier(`${part.target}_old`)}; the shipper then creates it anew`
   const missing = own.filter((name) => !there.has(name))
-  if (missing.length > 0) throw new UnfitTarget(`the table ${part.target} in ClickHouse was not made by DaemonGuard: it lacks ${missing.join(', ')}`, hint)
-  const sorted = actual.filter(({ sorting }) => Number(sorting) === 1).map(({ name }) => name).sort()
+  if (missing.length > 0)
+    throw new UnfitTarget(`the table ${part.target} in ClickHouse was not made by DaemonGuard: it lacks ${missing.join(', ')}`, hint)
+  const sorted = actual
+    .filter(({ sorting }) => Number(sorting) === 1)
+    .map(({ name }) => name)
+    .sort()
   for (const version of part.versions) {
     const wanted = keyColumns(version, part.kind).sort()
     if (sorted.join('\n') === wanted.join('\n')) continue
-    throw new UnfitTarget(`the table ${part.target} in ClickHouse is ordered by (${sorted.join(', ')}), the rows' key is (${wanted.join(', ')}): rows would be merged away`, hint)
+    throw new UnfitTarget(
+      `the table ${part.target} in ClickHouse is ordered by (${sorted.join(', ')}), the rows' key is (${wanted.join(', ')}): rows would be merged away`,
+      hint,
+    )
   }
 }
 
 function createTable(database: string, name: string, table: Table, kind: TargetKind, features: Features): string {
   const known = (type: string) => features.types.has(type)
-  const columns = table.columns.map((column, i) => `${identifier(targetColumn(column.name))} ${targetType(column.type, isNullable(column, table, i, kind), known)}`)
+  const columns = table.columns.map(
+    (column, i) => `${identifier(targetColumn(column.name))} ${targetType(column.type, isNullable(column, table, i, kind), known)}`,
+  )
   columns.push('_dg_host String', '_dg_seq UInt64', `_dg_time ${known('DateTime64') ? "DateTime64(3, 'UTC')" : 'DateTime'}`)
   if (kind === 'history') columns.push('_dg_op String')
   else columns.push('_dg_deleted UInt8')
   if (kind !== 'latest') columns.push('_dg_row UInt64')
   const engine = features.deletedRows && kind !== 'history' ? 'ReplacingMergeTree(_dg_seq, _dg_deleted)' : 'ReplacingMergeTree(_dg_seq)'
-  const window = features.tableSettings.has('non_replicated_deduplication_window') ? ` SETTINGS non_replicated_deduplication_window = ${deduplicationWindow}` : ''
+  const window = features.tableSettings.has('non_replicated_deduplication_window')
+    ? ` SETTINGS non_replicated_deduplication_window = ${deduplicationWindow}`
+    : ''
   const order = keyColumns(table, kind).map(identifier).join(', ')
   return `CREATE TABLE IF NOT EXISTS ${identifier(database)}.${identifier(name)} (${columns.join(', ')}) ENGINE = ${engine} ORDER BY (${order})${window}`
 }

@@ -7,7 +7,8 @@
  *   LIST and ARRAY Array(Nullable(T)), MAP Map(K, Nullable(V)), STRUCT Tuple(…), where the column is NOT NULL and the contents are scalars;
  *   else String (JSON), since ClickHouse has no NULL for these and would make it an empty one.
  *
- * A type that the server does not know becomes String too: on 18.16 dates and timestamps (its Date begins in 1970, its DateTime has no fractions) and Int128.
+ * A type that the server does not know becomes String too: on 18.16 dates and timestamps (its Date begins in 1970, its DateTime has no fractions), Int128,
+ * and decimals of more than 18 digits (18.16 has them, but prints garbage over its own answer).
  * A date or time outside the range of ClickHouse's type is refused for its row (UnfitValue), not bent into range as the server would.
  * A column of an existing table that is String gets text whatever DuckDB's type is.
  */
@@ -32,25 +33,46 @@ export function targetType(type: ColumnType, nullable: boolean, known: (name: st
 function scalarType(type: ColumnType, known: (name: string) => boolean): string {
   const orString = (name: string, written = name) => (known(name) ? written : 'String')
   switch (type.kind) {
-    case 'BOOLEAN': return known('Bool') ? 'Bool' : 'UInt8'
-    case 'TINYINT': return 'Int8'
-    case 'SMALLINT': return 'Int16'
-    case 'INTEGER': return 'Int32'
-    case 'BIGINT': return 'Int64'
-    case 'HUGEINT': return orString('Int128')
-    case 'UTINYINT': return 'UInt8'
-    case 'USMALLINT': return 'UInt16'
-    case 'UINTEGER': return 'UInt32'
-    case 'UBIGINT': return 'UInt64'
-    case 'UHUGEINT': return orString('UInt128')
-    case 'FLOAT': return 'Float32'
-    case 'DOUBLE': return 'Float64'
-    case 'DECIMAL': return `Decimal(${type.width}, ${type.scale})`
-    case 'UUID': return 'UUID'
-    case 'DATE': return orString('Date32')
-    case 'TIMESTAMP': case 'TIMESTAMPTZ': case 'TIMESTAMP_S': case 'TIMESTAMP_MS': case 'TIMESTAMP_NS':
+    case 'BOOLEAN':
+      return known('Bool') ? 'Bool' : 'UInt8'
+    case 'TINYINT':
+      return 'Int8'
+    case 'SMALLINT':
+      return 'Int16'
+    case 'INTEGER':
+      return 'Int32'
+    case 'BIGINT':
+      return 'Int64'
+    case 'HUGEINT':
+      return orString('Int128')
+    case 'UTINYINT':
+      return 'UInt8'
+    case 'USMALLINT':
+      return 'UInt16'
+    case 'UINTEGER':
+      return 'UInt32'
+    case 'UBIGINT':
+      return 'UInt64'
+    case 'UHUGEINT':
+      return orString('UInt128')
+    case 'FLOAT':
+      return 'Float32'
+    case 'DOUBLE':
+      return 'Float64'
+    case 'DECIMAL':
+      return type.width <= 18 || known('Int128') ? `Decimal(${type.width}, ${type.scale})` : 'String'
+    case 'UUID':
+      return 'UUID'
+    case 'DATE':
+      return orString('Date32')
+    case 'TIMESTAMP':
+    case 'TIMESTAMPTZ':
+    case 'TIMESTAMP_S':
+    case 'TIMESTAMP_MS':
+    case 'TIMESTAMP_NS':
       return orString('DateTime64', `DateTime64(${timestampDigits[type.kind]}, 'UTC')`)
-    default: return 'String'
+    default:
+      return 'String'
   }
 }
 
@@ -61,13 +83,20 @@ function isScalar(type: ColumnType): boolean {
 function nestedType(type: ColumnType, known: (name: string) => boolean): string | undefined {
   const inner = (child: ColumnType) => `Nullable(${scalarType(child, known)})`
   switch (type.kind) {
-    case 'LIST': case 'ARRAY':
+    case 'LIST':
+    case 'ARRAY':
       return isScalar(type.child) ? `Array(${inner(type.child)})` : undefined
     case 'MAP':
-      return known('Map') && mapKeys.has(type.key.kind) && isScalar(type.value) ? `Map(${scalarType(type.key, known)}, ${inner(type.value)})` : undefined
+      return known('Map') && mapKeys.has(type.key.kind) && isScalar(type.value)
+        ? `Map(${scalarType(type.key, known)}, ${inner(type.value)})`
+        : undefined
     case 'STRUCT': {
       const names = type.fields.map(([name]) => name)
-      const plain = known('Map') && names.every((name) => name !== '') && new Set(names).size === names.length && type.fields.every(([, field]) => isScalar(field))
+      const plain =
+        known('Map') &&
+        names.every((name) => name !== '') &&
+        new Set(names).size === names.length &&
+        type.fields.every(([, field]) => isScalar(field))
       return plain ? `Tuple(${type.fields.map(([name, field]) => `${identifier(name)} ${inner(field)}`).join(', ')})` : undefined
     }
     default:
@@ -75,7 +104,18 @@ function nestedType(type: ColumnType, known: (name: string) => boolean): string 
   }
 }
 
-const mapKeys = new Set<string>(['VARCHAR', 'ENUM', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT'])
+const mapKeys = new Set<string>([
+  'VARCHAR',
+  'ENUM',
+  'TINYINT',
+  'SMALLINT',
+  'INTEGER',
+  'BIGINT',
+  'UTINYINT',
+  'USMALLINT',
+  'UINTEGER',
+  'UBIGINT',
+])
 
 /** A name as ClickHouse reads it. */
 export function identifier(name: string): string {
@@ -112,13 +152,30 @@ function plainEncoder(type: ColumnType, actual: string): (cell: Exclude<Cell, nu
     return (cell) => jsonBytes(cellText(cell, type))
   }
   switch (type.kind) {
-    case 'BOOLEAN': return actual === 'Bool' ? String : (cell) => (cell ? '1' : '0')
-    case 'FLOAT': case 'DOUBLE': return (cell) => floatJson(cell as number)
-    case 'DECIMAL': return (cell) => decimalText(cell as bigint, type.scale)
-    case 'TINYINT': case 'SMALLINT': case 'INTEGER': case 'UTINYINT': case 'USMALLINT': case 'UINTEGER': return String
-    case 'DATE': return (cell) => dateJson(cell as number, type)
-    case 'TIMESTAMP': case 'TIMESTAMPTZ': case 'TIMESTAMP_S': case 'TIMESTAMP_MS': case 'TIMESTAMP_NS': return timestampEncoder(type)
-    case 'LIST': case 'ARRAY': {
+    case 'BOOLEAN':
+      return actual === 'Bool' ? String : (cell) => (cell ? '1' : '0')
+    case 'FLOAT':
+    case 'DOUBLE':
+      return (cell) => floatJson(cell as number)
+    case 'DECIMAL':
+      return (cell) => decimalText(cell as bigint, type.scale)
+    case 'TINYINT':
+    case 'SMALLINT':
+    case 'INTEGER':
+    case 'UTINYINT':
+    case 'USMALLINT':
+    case 'UINTEGER':
+      return String
+    case 'DATE':
+      return (cell) => dateJson(cell as number, type)
+    case 'TIMESTAMP':
+    case 'TIMESTAMPTZ':
+    case 'TIMESTAMP_S':
+    case 'TIMESTAMP_MS':
+    case 'TIMESTAMP_NS':
+      return timestampEncoder(type)
+    case 'LIST':
+    case 'ARRAY': {
       const item = encoderFor(type.child, innerType(actual))
       return (cell) => `[${(cell as Cell[]).map(item).join(',')}]`
     }
@@ -129,10 +186,17 @@ function plainEncoder(type: ColumnType, actual: string): (cell: Exclude<Cell, nu
     }
     case 'STRUCT': {
       // The members' types follow from ours: a Tuple column is one that the shipper made.
-      const fields = type.fields.map(([name, field]) => ({ name: jsonBytes(name), encode: encoderFor(field, scalarType(field, () => true)) }))
+      const fields = type.fields.map(([name, field]) => ({
+        name: jsonBytes(name),
+        encode: encoderFor(
+          field,
+          scalarType(field, () => true),
+        ),
+      }))
       return (cell) => `{${fields.map(({ name, encode }, i) => `${name}:${encode((cell as Cell[])[i] ?? null)}`).join(',')}}`
     }
-    default: return (cell) => jsonBytes(cellText(cell, type))
+    default:
+      return (cell) => jsonBytes(cellText(cell, type))
   }
 }
 
@@ -174,7 +238,8 @@ function timestampEncoder(type: ColumnType): (cell: Exclude<Cell, null>) => stri
   return (cell) => {
     const value = cell as bigint
     const text = cellText(value, type).replace(/\+00$/, '')
-    if (value < low || value >= high || value === infinite) throw new UnfitValue(`${text} is outside ClickHouse's DateTime64 (1900-01-01 to 2299-12-31)`)
+    if (value < low || value >= high || value === infinite)
+      throw new UnfitValue(`${text} is outside ClickHouse's DateTime64 (1900-01-01 to 2299-12-31)`)
     return `"${text}"`
   }
 }

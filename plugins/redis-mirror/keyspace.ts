@@ -19,14 +19,16 @@ export async function followSchema(redis: Redis, keys: Keys, effect: SchemaEffec
     await redis.rename(keys.table(effect.from), keys.table(effect.to)).catch(ignoreExpired)
   } else if (effect.kind === 'column-renamed') {
     await eachKey(redis, keys.rows(effect.table), signal, async (found) => {
-      for (const key of found) await redis.call('EVAL', [renameField, '1', key, fieldName(effect.from), fieldName(effect.to), effect.from, effect.to])
+      for (const key of found)
+        await redis.call('EVAL', [renameField, '1', key, fieldName(effect.from), fieldName(effect.to), effect.from, effect.to])
     })
   }
 }
 
 /** Removes every row of every table, and the tables' definitions; the stream stays. */
 export async function removeAllRows(redis: Redis, keys: Keys, signal: AbortSignal): Promise<void> {
-  for (const kind of ['row:', 'table:']) await eachKey(redis, `${keys.prefix}${kind}`, signal, async (found) => void (await redis.unlink(...found)))
+  for (const kind of ['row:', 'table:'])
+    await eachKey(redis, `${keys.prefix}${kind}`, signal, async (found) => void (await redis.unlink(...found)))
 }
 
 async function removeTable(redis: Redis, keys: Keys, table: TableName, signal: AbortSignal): Promise<void> {

@@ -10,7 +10,7 @@ import type { Incident, JournalConsumer, PluginContext, PluginHealth } from '../
 import { followSchema, removeAllRows } from './keyspace.ts'
 import { Keys } from './row.ts'
 import { applyUnit, type Position } from './script.ts'
-import { defaultLimits, type Limits, units, type UnitSettings } from './units.ts'
+import { defaultLimits, type Limits, type UnitSettings, units } from './units.ts'
 
 export interface MirrorOptions {
   readonly url: string
@@ -149,7 +149,10 @@ export class Mirror {
     for (const { unit, before } of units(transactions, this.#position, settings)) {
       signal.throwIfAborted()
       if (before !== null) await followSchema(redis, this.#keys, before, signal)
-      const outcome = await applyUnit(redis, this.#keys, this.#consumer.databaseId, unit, { oldest: clock.now() - retention, expiry: retention })
+      const outcome = await applyUnit(redis, this.#keys, this.#consumer.databaseId, unit, {
+        oldest: clock.now() - retention,
+        expiry: retention,
+      })
       if (outcome.kind !== 'applied') return false
       this.#position = unit.to
       this.#rows += unit.rows
@@ -175,7 +178,11 @@ export class Mirror {
     }
     if (mark.seq === undefined) {
       this.#position = null
-      if (consumer.confirmed > 0) this.#context.log.warn({ confirmed: consumer.confirmed, from: consumer.oldest }, 'Redis has lost the mirror: mirroring again what the journal has')
+      if (consumer.confirmed > 0)
+        this.#context.log.warn(
+          { confirmed: consumer.confirmed, from: consumer.oldest },
+          'Redis has lost the mirror: mirroring again what the journal has',
+        )
       return consumer.seek(consumer.oldest - 1)
     }
     const position = { seq: Number(mark.seq), part: Number(mark.part ?? 0) }
@@ -202,8 +209,15 @@ export class Mirror {
     const { oldest } = this.#consumer
     await removeAllRows(redis, this.#keys, signal)
     const message = `Redis fell back to seq ${seq}, but the journal begins at ${oldest}: the mirror starts anew and lacks rows last changed in ${seq + 1} to ${oldest - 1}`
-    const incident = this.#context.incidents.open({ severity: 'warning', cause: 'redis-mirror-gap', message, evidence: { redis_seq: seq, journal_oldest: oldest } })
-    this.#context.incidents.close(incident, { actions: ['removed the mirrored rows', 'mirrored again from the oldest journaled transaction'] })
+    const incident = this.#context.incidents.open({
+      severity: 'warning',
+      cause: 'redis-mirror-gap',
+      message,
+      evidence: { redis_seq: seq, journal_oldest: oldest },
+    })
+    this.#context.incidents.close(incident, {
+      actions: ['removed the mirrored rows', 'mirrored again from the oldest journaled transaction'],
+    })
   }
 
   #failed(error: unknown): void {

@@ -96,12 +96,24 @@ export function decodeRow(hash: Readonly<Record<string, string>>, table: Pick<Ta
 /** A table's hash as alternating fields and texts. */
 export function encodeTable(table: Table, seq: number): string[] {
   const { schema, name } = table
-  return ['schema', schema, 'name', name, 'columns', JSON.stringify(table.columns), 'primary_key', JSON.stringify(table.primaryKey), 'seq', String(seq)]
+  return [
+    'schema',
+    schema,
+    'name',
+    name,
+    'columns',
+    JSON.stringify(table.columns),
+    'primary_key',
+    JSON.stringify(table.primaryKey),
+    'seq',
+    String(seq),
+  ]
 }
 
 /** Reads a table's hash back. Throws when there is none. */
 export function decodeTable(hash: Readonly<Record<string, string>>): Table {
   const { schema, name, columns, primary_key: primaryKey } = hash
-  if (schema === undefined || name === undefined || columns === undefined || primaryKey === undefined) throw new Error('the mirror has no definition of this table')
+  if (schema === undefined || name === undefined || columns === undefined || primaryKey === undefined)
+    throw new Error('the mirror has no definition of this table')
   return { schema, name, columns: JSON.parse(columns) as Column[], primaryKey: JSON.parse(primaryKey) as number[] }
 }

@@ -109,7 +109,13 @@ function forget(effect: SchemaEffect, { keys, knownTables }: UnitSettings): void
 }
 
 /** The operations of each item of a change: one list per row, one for a schema or sequence change. */
-function* itemOperations(change: Change, index: number, transaction: Transaction, numbers: Map<string, number>, settings: UnitSettings): Generator<string[]> {
+function* itemOperations(
+  change: Change,
+  index: number,
+  transaction: Transaction,
+  numbers: Map<string, number>,
+  settings: UnitSettings,
+): Generator<string[]> {
   const { seq, time } = transaction
   const alive = time + settings.retention > settings.now()
   const common = ['seq', String(seq), 'change', String(index), 'op', change.kind]
@@ -132,7 +138,10 @@ function* itemOperations(change: Change, index: number, transaction: Transaction
       continue
     }
     const cells = rows.columns.map((column) => column[r] ?? null)
-    const key = table.primaryKey.length === 0 ? `${seq}:${number}` : keyText(table, change.kind === 'delete' ? cells : table.primaryKey.map((c) => cells[c] ?? null))
+    const key =
+      table.primaryKey.length === 0
+        ? `${seq}:${number}`
+        : keyText(table, change.kind === 'delete' ? cells : table.primaryKey.map((c) => cells[c] ?? null))
     yield rowOperations(change, cells, key, transaction, alive, common, settings)
   }
 }
@@ -154,7 +163,15 @@ function rowOperations(
   const fields = encodeRow(table, cells, seq, time)
   if ('changed' in change) logged.push('changed', JSON.stringify(change.changed.map((column) => table.columns[column]?.name)))
   logged.push('row', rowJson(table, cells))
-  return [...definition(table, seq, settings), 'S', rowKey, String(time + settings.retention), String(fields.length), ...fields, ...entry(time, logged)]
+  return [
+    ...definition(table, seq, settings),
+    'S',
+    rowKey,
+    String(time + settings.retention),
+    String(fields.length),
+    ...fields,
+    ...entry(time, logged),
+  ]
 }
 
 /** A row image as JSON: column name to text or null. */

@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import http from 'node:http'
 import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -134,6 +135,46 @@ test('SIGHUP says what a restart would change, and a broken config changes nothi
   await waitFor('the mistake is named', () => agent.stdout().includes('not usable'))
   assert.is((await stage.get('/healthz')).status, 200)
   stage.configure('{}')
+  await agent.kill('SIGTERM')
+})
+
+test('a local plugin that fails is unhealthy, one that throws out of the blue is contained, and everything else goes on', async () => {
+  fs.writeFileSync(
+    path.join(stage.directory, 'failing.mjs'),
+    `export default { name: 'failing', start() { throw new Error('no luck today') } }\n`,
+  )
+  fs.writeFileSync(
+    path.join(stage.directory, 'thrower.mjs'),
+    `export default { name: 'thrower', async start(context) {
+      context.onDurable(() => setTimeout(() => { throw new Error('out of the blue') }))
+      return { health: () => ({ healthy: true, summary: 'well', facts: { answer: 42 } }), async stop() {} }
+    } }\n`,
+  )
+  stage.configure('{ ./failing.mjs: {}, ./thrower.mjs: {} }')
+  const agent = await stage.run()
+  await stage.sql('INSERT INTO t VALUES (50)')
+  await waitFor('the fault is an incident', async () => {
+    const { facts } = await stage.facts('status')
+    return facts.incidents.some(({ cause }: { cause: string }) => cause === 'agent-fault')
+  })
+  const { code, facts } = await stage.facts('status')
+  assert.is(code, 1)
+  assert.match(facts.problems.join('\n'), 'failing: does not start: no luck today')
+  assert.is(facts.engine.state, 'up')
+  assert.match(await (await stage.get('/metrics')).text(), 'daemonguard_thrower_answer 42\n')
+  assert.is((await stage.get('/readyz')).status, 503)
+  assert.is((await agent.kill('SIGTERM')).code, 0)
+  stage.configure('{}')
+})
+
+test('an agent whose status port is taken guards all the same, and says so', async () => {
+  const server = http.createServer().listen(stage.statusPort, '127.0.0.1')
+  const agent = await stage.run()
+  const { code, facts } = await stage.facts('status')
+  server.closeAllConnections()
+  server.close()
+  assert.equal([code, facts.engine.state, facts.agent.statusPage], [1, 'up', null])
+  assert.match(facts.problems.join('\n'), 'EADDRINUSE')
   await agent.kill('SIGTERM')
 })
 

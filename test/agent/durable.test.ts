@@ -29,6 +29,8 @@ test('a waiter is told when the seq has passed what it has, not before', async (
   await waiting
   assert.ok(told)
   await durable.waitBeyond(5, signal)
+  const next = durable.waitBeyond(6, signal).then(() => 'told')
+  assert.is(await Promise.race([next, new Promise((resolve) => setImmediate(resolve, 'waiting'))]), 'waiting')
 })
 
 test('a waiter whose signal aborts is released, at once if it had aborted before', async () => {

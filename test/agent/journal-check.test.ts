@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { markFile, writeMark } from '../../agent/journal/mark.ts'
 import { TransactionEncoder } from '../../agent/journal/record.ts'
 import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
 import { readTransactions } from '../../agent/journal/transactions.ts'
@@ -11,6 +12,7 @@ import { plainChanges, verifyJournal } from '../../agent/journal-check.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 
 const test = suite('journal check')
+const databaseId = '00000000-0000-4000-8000-000000000001'
 let directory: string
 
 const trades: Table = {
@@ -40,7 +42,7 @@ const insert = (id: number): Change => ({
 async function write(transactions: Change[][], segmentBytes?: number): Promise<void> {
   const writer = new JournalWriter({
     directory,
-    databaseId: '00000000-0000-4000-8000-000000000001',
+    databaseId,
     epoch: 1,
     nextSeq: 1,
     segmentBytes,
@@ -52,7 +54,7 @@ async function write(transactions: Change[][], segmentBytes?: number): Promise<v
     const encoder = new TransactionEncoder()
     for (const change of changes) encoder.add(change)
     const encoded = encoder.finish()
-    writer.reserve(encoded)
+    writer.reserve([encoded])
     const seq = writer.append(encoded, 1_800_000_000_000)
     await writer.durable(seq)
   }
@@ -109,14 +111,24 @@ test('a gap between two segments is damage', async () => {
   )
 })
 
-test('a bad last batch is inconclusive without an engine, damage if it is known to be durable, and nothing if it is not durable yet', async () => {
+test('a bad last batch is damage when it was durable, nothing when it was not yet, and inconclusive when nobody can say', async () => {
   await write([[insert(1)], [insert(2)]])
   const [segment] = listSegments(directory)
   const file = segment?.file as string
   flip(file, fs.statSync(file).size - 20)
+  assert.equal([verifyJournal(directory).verdict, verifyJournal(directory).gaps], ['damaged', [{ firstSeq: 2, lastSeq: 2 }]])
+  writeMark(directory, databaseId, { segment: 1, offset: 0, seq: 1 })
+  assert.equal([verifyJournal(directory).verdict, verifyJournal(directory).durableSeq], ['clean', 1])
+  assert.ok(verifyJournal(directory).tail !== null)
+  fs.rmSync(markFile(directory))
   assert.is(verifyJournal(directory).verdict, 'inconclusive')
-  assert.is(verifyJournal(directory, 2).verdict, 'damaged')
-  assert.is(verifyJournal(directory, 1).verdict, 'clean')
+})
+
+test('an end that is simply gone is damage: the mark says how far the journal reached', async () => {
+  await write([[insert(1)], [insert(2)]])
+  const [segment] = listSegments(directory)
+  fs.truncateSync(segment?.file as string, segmentHeaderBytes)
+  assert.equal([verifyJournal(directory).verdict, verifyJournal(directory).gaps], ['damaged', [{ firstSeq: 1, lastSeq: 2 }]])
 })
 
 test('a segment without its header is damage', async () => {

@@ -29,8 +29,16 @@ test('every type comes back from its text as it was', () => {
 
 test('text that is not of the type is an error, never another value', () => {
   for (const [text, type] of [
-    ['x', { kind: 'INTEGER' }], ['', { kind: 'INTEGER' }], ['yes', { kind: 'BOOLEAN' }], ['1.234', { kind: 'DECIMAL', width: 9, scale: 2 }], ['abc', { kind: 'DOUBLE' }],
-    ['2021-1-8', { kind: 'DATE' }], ['2021-01-08', { kind: 'TIMESTAMP' }], ['12:00', { kind: 'TIME' }], ['1 day', { kind: 'INTERVAL' }], ['{}', { kind: 'LIST', child: { kind: 'DATE' } }],
+    ['x', { kind: 'INTEGER' }],
+    ['', { kind: 'INTEGER' }],
+    ['yes', { kind: 'BOOLEAN' }],
+    ['1.234', { kind: 'DECIMAL', width: 9, scale: 2 }],
+    ['abc', { kind: 'DOUBLE' }],
+    ['2021-1-8', { kind: 'DATE' }],
+    ['2021-01-08', { kind: 'TIMESTAMP' }],
+    ['12:00', { kind: 'TIME' }],
+    ['1 day', { kind: 'INTERVAL' }],
+    ['{}', { kind: 'LIST', child: { kind: 'DATE' } }],
   ] as const) {
     assert.throws(() => parseCell(text, type), undefined, `${text} as ${type.kind}`)
   }
@@ -42,7 +50,11 @@ test('dates agree with JavaScript over its whole range, and go beyond it', () =>
     const text = dateText(days)
     assert.is(dateDays(text), days)
     const [, sign, year, rest] = /^([+-]?)(\d+)(-.*)$/.exec(text)!
-    assert.is(`${Number(`${sign}${year}`)}${rest}`, iso.replace(/^([+-]?)0*(\d+)/, (_, s, y) => `${s === '-' ? '-' : ''}${y}`).replace(/^-0-/, '0-'), iso)
+    assert.is(
+      `${Number(`${sign}${year}`)}${rest}`,
+      iso.replace(/^([+-]?)0*(\d+)/, (_, s, y) => `${s === '-' ? '-' : ''}${y}`).replace(/^-0-/, '0-'),
+      iso,
+    )
   }
   for (const days of [2_147_483_646, -2_147_483_646]) assert.is(dateDays(dateText(days)), days)
 })
@@ -64,10 +76,20 @@ test('DuckDB reads the text of dates, times, decimals and intervals as the same 
     const days = randomCell({ kind: 'DATE' }, random, { ordinary: true }) as number
     await check(`'${cellText(days, { kind: 'DATE' })}'::DATE - DATE '1970-01-01'`, BigInt(days))
     const units = randomCell({ kind: 'DECIMAL', width: 18, scale: 8 }, random) as bigint
-    await check(`('${cellText(units, { kind: 'DECIMAL', width: 18, scale: 8 })}'::DECIMAL(18,8)::DECIMAL(38,8) * 100000000)::HUGEINT`, units)
+    await check(
+      `('${cellText(units, { kind: 'DECIMAL', width: 18, scale: 8 })}'::DECIMAL(18,8)::DECIMAL(38,8) * 100000000)::HUGEINT`,
+      units,
+    )
   }
-  await check(`datediff('microsecond', TIMESTAMP '2000-01-01', TIMESTAMP '2000-01-01' + '${cellText({ months: 0, days: 2, micros: -3n }, { kind: 'INTERVAL' })}'::INTERVAL)`, 2n * 86_400_000_000n - 3n)
-  const zoned = (await connection.runAndReadAll(`SELECT (TIMETZ '12:34:56.789+05:30')::VARCHAR, ('${cellText((45_296_789_000n << 24n) | (57_599n - 19_800n), { kind: 'TIMETZ' })}'::TIMETZ)::VARCHAR`)).getRows()[0]!
+  await check(
+    `datediff('microsecond', TIMESTAMP '2000-01-01', TIMESTAMP '2000-01-01' + '${cellText({ months: 0, days: 2, micros: -3n }, { kind: 'INTERVAL' })}'::INTERVAL)`,
+    2n * 86_400_000_000n - 3n,
+  )
+  const zoned = (
+    await connection.runAndReadAll(
+      `SELECT (TIMETZ '12:34:56.789+05:30')::VARCHAR, ('${cellText((45_296_789_000n << 24n) | (57_599n - 19_800n), { kind: 'TIMETZ' })}'::TIMETZ)::VARCHAR`,
+    )
+  ).getRows()[0]!
   assert.is(zoned[0], zoned[1])
   instance.closeSync()
 })

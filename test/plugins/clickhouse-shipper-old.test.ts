@@ -1,7 +1,11 @@
 import { test } from 'uvu'
-import { defineShipperTests } from '../fixtures/shipper-suite.ts'
+import { deliveryTests } from '../fixtures/shipper-delivery.ts'
+import { shipperRig } from '../fixtures/shipper-rig.ts'
+import { tableTests } from '../fixtures/shipper-tables.ts'
 import { startClickHouse } from '../support/clickhouse.ts'
 
-defineShipperTests(test, { name: 'ClickHouse 18.16', start: () => startClickHouse(), modern: false, bytes: true })
+const rig = shipperRig(test, { name: 'ClickHouse 18.16', start: () => startClickHouse(), modern: false, bytes: true })
+deliveryTests(test, rig)
+tableTests(test, rig)
 
 test.run()

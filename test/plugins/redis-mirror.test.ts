@@ -4,8 +4,10 @@ import * as assert from 'uvu/assert'
 import { cellText } from '../../agent/cell-text.ts'
 import type { Cell, Table, Transaction } from '../../agent/journal/types.ts'
 import type { RunningPlugin } from '../../agent/plugin.ts'
-import redisMirror from '../../plugins/redis-mirror.ts'
 import { decodeRow, decodeTable, Keys } from '../../plugins/redis-mirror/row.ts'
+import { applyUnit } from '../../plugins/redis-mirror/script.ts'
+import { defaultLimits, units } from '../../plugins/redis-mirror/units.ts'
+import redisMirror from '../../plugins/redis-mirror.ts'
 import { MemoryConsumer, MemoryJournal } from '../fixtures/memory-consumer.ts'
 import { type TestContext, testContext } from '../fixtures/plugin-context.ts'
 import { TcpProxy } from '../fixtures/tcp-proxy.ts'
@@ -39,7 +41,10 @@ interface Mirror {
   consumer: MemoryConsumer
 }
 
-async function start(journal: MemoryJournal, options: { port?: number; retention?: string; tables?: string[]; callsBeforeDeath?: number } = {}): Promise<Mirror> {
+async function start(
+  journal: MemoryJournal,
+  options: { port?: number; retention?: string; tables?: string[]; callsBeforeDeath?: number } = {},
+): Promise<Mirror> {
   const consumer = new MemoryConsumer(journal, options.callsBeforeDeath)
   const context = testContext({ name: 'redis-mirror', consumer })
   const parsed = redisMirror.options.parse({
@@ -51,11 +56,17 @@ async function start(journal: MemoryJournal, options: { port?: number; retention
 }
 
 async function mirrored(seq: number, deadline = 20_000): Promise<void> {
-  await waitFor(`the watermark to reach ${seq}`, async () => Number(await redis.hget(keys.watermark, 'seq')) === seq && (await redis.hget(keys.watermark, 'part')) === null, { deadline })
+  await waitFor(
+    `the watermark to reach ${seq}`,
+    async () => Number(await redis.hget(keys.watermark, 'seq')) === seq && (await redis.hget(keys.watermark, 'part')) === null,
+    { deadline },
+  )
 }
 
 function texts(table: Table, cells: readonly (Cell | undefined)[]): string {
-  return JSON.stringify(cells.map((cell, i) => (cell === undefined ? '(default)' : cell === null ? null : cellText(cell, table.columns[i]!.type))))
+  return JSON.stringify(
+    cells.map((cell, i) => (cell === undefined ? '(default)' : cell === null ? null : cellText(cell, table.columns[i]!.type))),
+  )
 }
 
 /** All rows of a table in Redis, decoded: cells as text, by key. */
@@ -69,13 +80,19 @@ async function rowsInRedis(table: Table): Promise<string[]> {
 
 async function assertEqualsModel(workload: Workload): Promise<void> {
   for (const table of [trades, positions, ticks]) {
-    assert.equal(await rowsInRedis(table), [...workload.model.get(table)!.values()].map((row) => texts(table, row.cells)).sort(), table.name)
+    assert.equal(
+      await rowsInRedis(table),
+      [...workload.model.get(table)!.values()].map((row) => texts(table, row.cells)).sort(),
+      table.name,
+    )
   }
 }
 
 /** Seq and order of the stream's entries must be those of the journal, each once. */
 async function assertStreamIs(transactions: readonly Transaction[]): Promise<void> {
-  const expected = transactions.flatMap(({ seq, changes }) => changes.flatMap((change, i) => Array.from({ length: 'rows' in change ? change.rows.count : 1 }, () => `${seq}.${i} ${change.kind}`)))
+  const expected = transactions.flatMap(({ seq, changes }) =>
+    changes.flatMap((change, i) => Array.from({ length: 'rows' in change ? change.rows.count : 1 }, () => `${seq}.${i} ${change.kind}`)),
+  )
   const entries = await redis.xrange(keys.changes, '-', '+')
   const found = entries.map(([, fields]) => {
     const entry = Object.fromEntries(Array.from({ length: fields.length / 2 }, (_, i) => [fields[i * 2], fields[i * 2 + 1]]))
@@ -105,7 +122,10 @@ test('a crash of the agent at any durable step, or a connection cut before or af
   const proxy = await TcpProxy.start(server.port)
   for (let round = 0; round < 60; round++) {
     journal.append(...workload.transactions(random.int(1, 12)))
-    const mirror = await start(journal, { port: proxy.port, ...(random.chance(0.5) ? { callsBeforeDeath: random.int(0, 3) + (random.chance(0.5) ? 0.5 : 0) } : {}) })
+    const mirror = await start(journal, {
+      port: proxy.port,
+      ...(random.chance(0.5) ? { callsBeforeDeath: random.int(0, 3) + (random.chance(0.5) ? 0.5 : 0) } : {}),
+    })
     const cutOff = new Promise<void>((resolve) => {
       proxy.onCut = resolve
     })
@@ -122,6 +142,26 @@ test('a crash of the agent at any durable step, or a connection cut before or af
   await assertStreamIs(journal.transactions)
   await plugin.stop()
   await proxy.close()
+})
+
+test('a batch that Redis gets a second time, late, from a connection thought lost, changes nothing', async () => {
+  const workload = new Workload(seededRandom('redis replay'))
+  const transactions = workload.transactions(20)
+  const settings = {
+    keys,
+    selected: () => true,
+    retention: hour,
+    now: Date.now,
+    limits: defaultLimits,
+    knownTables: new Map<string, string>(),
+  }
+  const steps = [...units(transactions, null, settings)]
+  const stream = { oldest: 0, expiry: hour }
+  for (const { unit } of steps) assert.is((await applyUnit(redis, keys, 'db-1', unit, stream)).kind, 'applied')
+  for (const { unit } of steps) assert.is((await applyUnit(redis, keys, 'db-1', unit, stream)).kind, 'moved')
+  assert.is((await applyUnit(redis, keys, 'db-2', steps[0]!.unit, stream)).kind, 'foreign')
+  await assertEqualsModel(workload)
+  await assertStreamIs(transactions)
 })
 
 test('Redis killed and started again under load: it catches up by itself', async () => {
@@ -208,12 +248,19 @@ test('Redis ahead of the journal is refused: what is in it may be the only trace
 
 test('rows and stream entries past retention are not mirrored, and rows expire by their commit time', async () => {
   const journal = new MemoryJournal()
-  const insert = (seq: number, time: number): Transaction => ({ seq, time, changes: [{ kind: 'insert', table: positions, rows: rowsOf([['a', seq, 1n]]) }] })
+  const insert = (seq: number, time: number): Transaction => ({
+    seq,
+    time,
+    changes: [{ kind: 'insert', table: positions, rows: rowsOf([['a', seq, 1n]]) }],
+  })
   const now = Date.now()
   journal.append(insert(1, now - 2 * hour), insert(2, now - hour / 2), insert(3, now))
   const { plugin } = await start(journal)
   await mirrored(3)
-  assert.equal((await rowsInRedis(positions)).map((text) => JSON.parse(text)[1]), ['2', '3'])
+  assert.equal(
+    (await rowsInRedis(positions)).map((text) => JSON.parse(text)[1]),
+    ['2', '3'],
+  )
   assert.ok(Math.abs((await redis.pexpiretime(keys.row(positions, 'a:2'))) - (now + hour / 2)) < 2)
   assert.is(await redis.xlen(keys.changes), 2)
   await plugin.stop()
@@ -257,9 +304,22 @@ test('a dropped table goes, a renamed table and a renamed column keep their rows
     time: Date.now(),
     changes: [{ kind: 'schema', sql, verb: sql.slice(0, sql.indexOf(' ')), searchPath: 'main', timeZone: 'UTC', tables: [table] }],
   })
-  const insert = (seq: number, table: Table, ...rows: Cell[][]): Transaction => ({ seq, time: Date.now(), changes: [{ kind: 'insert', table, rows: rowsOf(rows) }] })
-  const orders: Table = { schema: 'main', name: 'orders', columns: [column('id', { kind: 'INTEGER' }, false), column('note', { kind: 'VARCHAR' })], primaryKey: [0] }
-  const orders2: Table = { ...orders, name: 'my orders', columns: [orders.columns[0]!, column('remark', { kind: 'VARCHAR' }), column('size', { kind: 'INTEGER' })] }
+  const insert = (seq: number, table: Table, ...rows: Cell[][]): Transaction => ({
+    seq,
+    time: Date.now(),
+    changes: [{ kind: 'insert', table, rows: rowsOf(rows) }],
+  })
+  const orders: Table = {
+    schema: 'main',
+    name: 'orders',
+    columns: [column('id', { kind: 'INTEGER' }, false), column('note', { kind: 'VARCHAR' })],
+    primaryKey: [0],
+  }
+  const orders2: Table = {
+    ...orders,
+    name: 'my orders',
+    columns: [orders.columns[0]!, column('remark', { kind: 'VARCHAR' }), column('size', { kind: 'INTEGER' })],
+  }
   journal.append(
     insert(1, orders, [1, 'one'], [2, null]),
     insert(2, ticks, [1, 'A'], [2, 'B']),
@@ -281,7 +341,11 @@ test('a dropped table goes, a renamed table and a renamed column keep their rows
 test('a clock that stepped back, and a Redis that refuses writes, do not stop the mirror for good', async () => {
   const journal = new MemoryJournal()
   const now = Date.now()
-  const insert = (seq: number, time: number): Transaction => ({ seq, time, changes: [{ kind: 'insert', table: ticks, rows: rowsOf([[seq, 'A']]) }] })
+  const insert = (seq: number, time: number): Transaction => ({
+    seq,
+    time,
+    changes: [{ kind: 'insert', table: ticks, rows: rowsOf([[seq, 'A']]) }],
+  })
   journal.append(insert(1, now), insert(2, now - 60_000))
   const { plugin, context } = await start(journal)
   await mirrored(2)

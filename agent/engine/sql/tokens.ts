@@ -143,3 +143,17 @@ export function quoteIdentifier(name: string): string {
 export function quoteString(text: string): string {
   return `'${text.replaceAll("'", "''")}'`
 }
+
+/** The schemas of a search path as DuckDB prints it: names, quoted or not, each perhaps after its catalog. */
+export function pathEntries(searchPath: string): string[] {
+  const entries: string[] = []
+  let last: string | undefined
+  for (const token of tokenize(searchPath)) {
+    if (token.kind === 'symbol' && token.text === ',') {
+      if (last !== undefined) entries.push(last)
+      last = undefined
+    } else if (token.kind !== 'symbol') last = token.kind === 'quoted' ? token.text : searchPath.slice(token.start, token.end)
+  }
+  if (last !== undefined) entries.push(last)
+  return entries
+}

@@ -72,7 +72,7 @@ export class Guarded {
   async start(): Promise<void> {
     const agent = this.startAgent()
     await waitFor(
-      `the agent and its engine serve\n${this.describe()}`,
+      'the agent and its engine serve',
       async () => agent.exit !== null || (await this.status()).engine.state === 'up',
       { deadline: patience },
     ).catch((error: Error) => {
@@ -185,7 +185,12 @@ export class Guarded {
   /** The last lines of the agents' and the engine's logs, for a test that fails. */
   describe(lines = 12): string {
     const engineLog = path.join(this.data, 'engine.log')
-    const tail = (text: string) => text.trimEnd().split('\n').slice(-lines).join('\n')
+    const tail = (text: string) => text
+        .trimEnd()
+        .split('\n')
+        .slice(-lines)
+        .map((line) => line.slice(0, 500))
+        .join('\n')
     const engine = fs.existsSync(engineLog) ? tail(fs.readFileSync(engineLog, 'utf8')) : '(none)'
     return `agent:\n${tail(this.agent?.output() ?? '(none)')}\nengine.log:\n${engine}`
   }

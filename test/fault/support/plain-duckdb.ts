@@ -1,13 +1,13 @@
 /**
  * A platform that uses DuckDB by itself, as before DaemonGuard: a table with a foreign key, an index, a view and a sequence in the file, and then
  * commits that stay in DuckDB's own WAL. It prints each id that was committed, and goes on until it is killed.
- * Usage: node plain-duckdb.ts FILE
+ * Usage: node plain-duckdb.ts FILE [STORAGE-VERSION]
  */
 
 import { DuckDBInstance } from '@duckdb/node-api'
 
-const [file] = process.argv.slice(2)
-const instance = await DuckDBInstance.create(file as string)
+const [file, version] = process.argv.slice(2)
+const instance = await DuckDBInstance.create(file as string, version === undefined ? {} : { storage_compatibility_version: version })
 const connection = await instance.connect()
 await connection.run("SET checkpoint_threshold = '1TB'")
 for (const statement of [

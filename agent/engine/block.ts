@@ -1,0 +1,186 @@
+/**
+ * The transaction block of one session: it begins, commits and rolls back, and keeps the state that Postgres' clients expect. DuckDB answers
+ * OK to COMMIT of a transaction that already failed, and rolls back: here the first error ends the transaction at once.
+ */
+
+import type { Catalog } from './catalog.ts'
+import type { CommitPipeline } from './commit.ts'
+import type { Connection } from './duckdb.ts'
+import type { WriterGate } from './gate.ts'
+import type { ParentLocks } from './parent-locks.ts'
+import type { SequenceTracker } from './sequences.ts'
+import { SqlError } from './sql-error.ts'
+import { Transaction } from './transaction.ts'
+
+/** How long a writer waits for a schema change or a checkpoint, and a schema change for writers. Milliseconds. */
+export const gateTimeout = 5_000
+
+export interface BlockContext {
+  readonly catalog: Catalog
+  readonly gate: WriterGate
+  readonly pipeline: CommitPipeline
+  readonly locks: ParentLocks
+  readonly sequences: SequenceTracker
+}
+
+type Notice = (severity: string, code: string, message: string) => void
+
+export class Block {
+  #context: BlockContext
+  #connection: Connection
+  #transaction: Transaction | undefined
+  #failed = false
+  /** An error after which the instance cannot be trusted does not return. */
+  #judge: (error: unknown) => void
+
+  constructor(context: BlockContext, connection: Connection, judge: (error: unknown) => void) {
+    this.#context = context
+    this.#connection = connection
+    this.#judge = judge
+  }
+
+  /** As ReadyForQuery says it: idle, in a transaction block, in a failed one. */
+  get status(): 'I' | 'T' | 'E' {
+    if (this.#failed) return 'E'
+    return this.#transaction?.explicit ? 'T' : 'I'
+  }
+
+  /** A transaction is open, whoever began it. */
+  get isOpen(): boolean {
+    return this.#transaction !== undefined
+  }
+
+  /** The open transaction has changed the schema. */
+  get schemaChanged(): boolean {
+    return this.#transaction?.schemaChanged ?? false
+  }
+
+  /** In a block that has failed only its end is accepted: throws 25P02. */
+  refuseFailed(kind: string): void {
+    if (!this.#failed || kind === 'commit' || kind === 'rollback') return
+    throw new SqlError('25P02', 'current transaction is aborted, commands ignored until end of transaction block', { hint: 'ROLLBACK' })
+  }
+
+  /** BEGIN. */
+  async begin(readOnly: boolean, notice: Notice): Promise<void> {
+    if (this.#transaction?.explicit) notice('WARNING', '25001', 'there is already a transaction in progress')
+    else if (this.#transaction !== undefined) this.#transaction.explicit = true
+    else {
+      await this.#connection.run(readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
+      this.#transaction = new Transaction(true)
+    }
+  }
+
+  /** DuckDB is about to look at the database: an open transaction has its snapshot from now on. */
+  touch(): void {
+    this.#transaction?.see(this.#context.pipeline.writer.nextSeq - 1, this.#context.catalog.version)
+  }
+
+  /**
+   * The transaction, begun if there is none, let through the gate: its schema cannot change any more. Throws 55P03 when the gate does not
+   * open, 40001 when the schema has changed since the transaction first looked at the database.
+   */
+  async forWriting(mode: 'shared' | 'exclusive'): Promise<Transaction> {
+    const { gate, catalog } = this.#context
+    const transaction = this.#transaction ?? new Transaction(false)
+    await gate.enter(transaction.pass, mode, gateTimeout)
+    if (this.#transaction === undefined) {
+      try {
+        await this.#connection.run('BEGIN TRANSACTION')
+      } catch (error) {
+        gate.leave(transaction.pass)
+        throw error
+      }
+      this.#transaction = transaction
+    }
+    this.touch()
+    if (transaction.catalogVersion !== catalog.version) {
+      throw new SqlError('40001', 'the schema has changed since this transaction began', { hint: 'roll back and try again' })
+    }
+    return transaction
+  }
+
+  /** COMMIT, END, ROLLBACK; returns the command tag. A COMMIT that fails has ended the block. */
+  async end(commit: boolean, notice: Notice): Promise<'COMMIT' | 'ROLLBACK'> {
+    if (this.#failed) {
+      this.#failed = false
+      return 'ROLLBACK'
+    }
+    if (this.#transaction === undefined) {
+      notice('WARNING', '25P01', 'there is no transaction in progress')
+      return commit ? 'COMMIT' : 'ROLLBACK'
+    }
+    if (commit) await this.#commit(this.#transaction)
+    else await this.rollback()
+    return commit ? 'COMMIT' : 'ROLLBACK'
+  }
+
+  /** Commits what ran outside of a block. */
+  async commitImplicit(): Promise<void> {
+    if (this.#transaction !== undefined && !this.#transaction.explicit) await this.#commit(this.#transaction)
+  }
+
+  /** After an error: a block has failed until its end comes; anything else is rolled back and over. */
+  async abort(): Promise<void> {
+    this.#failed ||= this.#transaction?.explicit ?? false
+    await this.rollback()
+  }
+
+  async rollback(): Promise<void> {
+    const transaction = this.#transaction
+    if (transaction === undefined) return
+    this.#transaction = undefined
+    try {
+      // DuckDB may have ended it already.
+      await this.#connection.run('ROLLBACK').catch((error) => this.#judge(error))
+      if (transaction.pass.mode !== 'none') await this.#keepSequences()
+    } finally {
+      this.#release(transaction, undefined)
+    }
+  }
+
+  async #commit(transaction: Transaction): Promise<void> {
+    const { pipeline, catalog, sequences } = this.#context
+    this.#transaction = undefined
+    let seq: number | undefined
+    try {
+      if (transaction.pass.mode !== 'none') await sequences.collect(this.#connection, transaction)
+      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, transaction.finish())
+      else await pipeline.commitOwn(this.#connection)
+      sequences.committed(transaction)
+      if (transaction.schemaChanged) {
+        catalog.changed()
+        await sequences.refresh(this.#connection)
+      }
+    } catch (error) {
+      this.#judge(error)
+      // COMMIT may not have been reached.
+      await this.#connection.run('ROLLBACK').catch(() => {})
+      throw error
+    } finally {
+      this.#release(transaction, seq)
+    }
+  }
+
+  /** What was drawn stays drawn after a rollback: the journal must say so as well, or a replay would hand it out again. */
+  async #keepSequences(): Promise<void> {
+    const { pipeline, sequences } = this.#context
+    const transaction = new Transaction(false)
+    await this.#connection.run('BEGIN TRANSACTION')
+    try {
+      await sequences.collect(this.#connection, transaction)
+      if (transaction.hasChanges) await pipeline.commit(this.#connection, transaction.finish())
+      else await pipeline.commitOwn(this.#connection)
+      sequences.committed(transaction)
+    } catch (error) {
+      this.#judge(error)
+      // The next commit keeps them.
+      await this.#connection.run('ROLLBACK').catch(() => {})
+    }
+  }
+
+  #release(transaction: Transaction, seq: number | undefined): void {
+    this.#context.locks.release(transaction, seq)
+    this.#context.gate.leave(transaction.pass)
+  }
+}
