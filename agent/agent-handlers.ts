@@ -2,8 +2,10 @@
 
 import type { Agent } from './agent.ts'
 import type { Handlers } from './agent-control.ts'
+import { waitUntil } from './clock.ts'
 import { scanFile } from './duckfile/scan.ts'
 import { scanHeld } from './integrity.ts'
+import type { Incident } from './plugin.ts'
 import { pickSnapshot, type RestoreResult } from './restore.ts'
 import { takeSnapshot } from './snapshots.ts'
 
@@ -28,14 +30,28 @@ export function handlersOf(agent: Agent): Handlers {
       const snapshot = await pickSnapshot(paths, typeof name === 'string' ? name : undefined, signal)
       agent.log.warn({ snapshot: snapshot.file }, 'an operator asked for a restore')
       agent.chosen.choose(snapshot.file)
+      const since = clock.now()
       try {
         await supervisor.restoreDatabase('an operator asked for it: daemonguard restore', { snapshot: snapshot.file })
       } finally {
         agent.chosen.choose(null)
       }
-      const [incident] = agent.incidents.list(1)
+      // Closed by the first probe, which adds what the replay cost: before that the loss is not known.
+      let incident: Incident | undefined
+      await waitUntil(
+        () => {
+          incident = agent.incidents.list(10).find(({ cause, closedAt }) => cause === 'database-corrupt' && (closedAt ?? since) >= since)
+          return incident === undefined || incident.closedAt !== null
+        },
+        { deadline: 30_000, clock, signal },
+      )
       const { file, seq } = snapshot
-      return { snapshot: { file, seq }, actions: incident?.actions ?? [], loss: incident?.loss ?? 0, serving: true } satisfies RestoreResult
+      return {
+        snapshot: { file, seq },
+        actions: incident?.actions ?? [],
+        loss: incident?.closedAt === null ? 'unknown' : (incident?.loss ?? 0),
+        serving: true,
+      } satisfies RestoreResult
     },
 
     async stop({ engine: engineToo }) {

@@ -37,7 +37,12 @@ export class EngineClient implements EngineControl {
       let client: EngineClient | undefined
       const fail = (why: string) => {
         socket.destroy()
-        reject(new DaemonGuardError(`the engine does not answer on its control socket: ${why}`, { where: controlSocket, hint: 'daemonguard status' }))
+        reject(
+          new DaemonGuardError(`the engine does not answer on its control socket: ${why}`, {
+            where: controlSocket,
+            hint: 'daemonguard status',
+          }),
+        )
       }
       const timer = setTimeout(() => fail('timeout'), options.timeoutMs ?? 2000)
       socket.on('error', (error) => {
@@ -128,7 +133,8 @@ export class EngineClient implements EngineControl {
   async probe(signal?: AbortSignal): Promise<number> {
     const started = performance.now()
     const { listen, socket } = this.hello
-    const at = socket === null ? { host: listen.host, port: listen.port } : { host: socket.slice(0, socket.lastIndexOf('/')), port: listen.port }
+    const at =
+      socket === null ? { host: listen.host, port: listen.port } : { host: socket.slice(0, socket.lastIndexOf('/')), port: listen.port }
     const client = new pg.Client({ ...at, user: 'daemonguard', database: 'daemonguard', application_name: 'daemonguard watchdog' })
     client.on('error', () => {})
     const abort = () => (client as unknown as { connection: { stream: net.Socket } }).connection.stream.destroy()
@@ -154,9 +160,14 @@ export class EngineClient implements EngineControl {
     this.#end()
   }
 
-  #call<M extends keyof ControlMethods>(method: M, params: ControlMethods[M]['params'], signal?: AbortSignal): Promise<ControlMethods[M]['result']> {
+  #call<M extends keyof ControlMethods>(
+    method: M,
+    params: ControlMethods[M]['params'],
+    signal?: AbortSignal,
+  ): Promise<ControlMethods[M]['result']> {
     return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(new DaemonGuardError('the engine is gone', { where: this.#controlSocket, hint: 'daemonguard status' }))
+      if (this.#closed)
+        return reject(new DaemonGuardError('the engine is gone', { where: this.#controlSocket, hint: 'daemonguard status' }))
       if (signal?.aborted) return reject(signal.reason)
       const id = this.#nextId++
       const abort = () => {
@@ -188,14 +199,16 @@ export class EngineClient implements EngineControl {
     const pending = this.#pending.get(message.id ?? 0)
     if (pending === undefined) return
     this.#pending.delete(message.id ?? 0)
-    if (message.error !== undefined) pending.reject(Object.assign(new DaemonGuardError(message.error.message), { code: message.error.code }))
+    if (message.error !== undefined)
+      pending.reject(Object.assign(new DaemonGuardError(message.error.message), { code: message.error.code }))
     else pending.resolve(message.result)
   }
 
   #end(): void {
     if (this.#closed) return
     this.#closed = true
-    for (const pending of this.#pending.values()) pending.reject(new DaemonGuardError('the engine ended before it answered', { hint: 'daemonguard status' }))
+    for (const pending of this.#pending.values())
+      pending.reject(new DaemonGuardError('the engine ended before it answered', { hint: 'daemonguard status' }))
     this.#pending.clear()
     for (const listener of this.#closeListeners) listener()
   }

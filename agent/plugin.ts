@@ -84,7 +84,9 @@ export interface Incident {
 }
 
 export interface IncidentLog {
-  open(incident: Pick<Incident, 'severity' | 'cause' | 'message'> & Partial<Pick<Incident, 'actions' | 'loss' | 'evidence' | 'hint'>>): Incident
+  open(
+    incident: Pick<Incident, 'severity' | 'cause' | 'message'> & Partial<Pick<Incident, 'actions' | 'loss' | 'evidence' | 'hint'>>,
+  ): Incident
   /** Adds to and closes it. */
   close(incident: Incident, end?: Partial<Pick<Incident, 'actions' | 'loss' | 'downtimeMs' | 'evidence'>>): void
 }
@@ -168,5 +170,5 @@ export function definePlugin<Schema extends z.ZodType>(plugin: Plugin<Schema>): 
 }
 
 export * from './duckfile/scan.ts'
-export * from './snapshots.ts'
 export * from './journal/retention.ts'
+export * from './snapshots.ts'

@@ -55,6 +55,8 @@ export class Supervisor implements EngineSupervisor {
   #abort: AbortController | null = null
   /** The operation that will end with an engine, under way or waiting. */
   #bringing: Promise<void> | null = null
+  /** The restore that was asked for and is under way. */
+  #restoring: Promise<void> | null = null
   #listeners: ((state: 'up' | 'down') => void)[] = []
   #damageListeners: ((report: RecoveryReport) => void)[] = []
 
@@ -164,12 +166,23 @@ export class Supervisor implements EngineSupervisor {
     if (this.#serving === null) throw this.#situation.failure()
   }
 
-  /** See EngineSupervisor. Also a way out of having given up. Rejects when no engine serves in the end. */
+  /**
+   * See EngineSupervisor. Also a way out of having given up. Joins a restore that is under way: a second one would take the snapshot
+   * that is just being put in place for one that has failed. Rejects when no engine serves in the end.
+   */
   async restoreDatabase(reason: string, evidence: Record<string, unknown>): Promise<void> {
     this.#assertWanted()
+    this.#restoring ??= this.#restore(reason, evidence).finally(() => {
+      this.#restoring = null
+    })
+    await this.#restoring
+    if (this.#serving === null) throw this.#situation.failure()
+  }
+
+  #restore(reason: string, evidence: Record<string, unknown>): Promise<void> {
     this.#abort?.abort()
     const situation = this.#situation
-    await this.#bring(async (signal) => {
+    return this.#bring(async (signal) => {
       const message = `the database file is damaged: ${reason}`
       situation.outage.open({ severity: 'critical', cause: 'database-corrupt', message, evidence })
       situation.become('recovering', message)
@@ -178,7 +191,6 @@ export class Supervisor implements EngineSupervisor {
       situation.planRestore(reason, evidence)
       await this.#ladder.climb(signal)
     })
-    if (this.#serving === null) throw situation.failure()
   }
 
   /** One operation at a time. */

@@ -1,7 +1,7 @@
 /** One byte of a database file, flipped where it hurts: what a failing disk or a stray write does. */
 
 import fs from 'node:fs'
-import { openForWriting, writeAll } from '../disk.ts'
+import { openForWriting, syncOpen, writeAll } from '../disk.ts'
 import { BadFreeList, readBlockMap } from '../duckfile/freelist.ts'
 import { blockOffset, headerBytes, pageBytes, parseDatabaseHeader, parseMainHeader } from '../duckfile/header.ts'
 
@@ -31,7 +31,7 @@ export async function flipByte(file: string, choice: number): Promise<Damage | n
     const offset = blockOffset(header, block) + pageBytes
     const byte = readAt(fd, offset, 1)
     writeAll(fd, Uint8Array.of((byte[0] as number) ^ 1), offset)
-    fs.fsyncSync(fd)
+    syncOpen(fd)
     return { block, offset }
   } catch (error) {
     if (error instanceof BadFreeList || error instanceof RangeError) return null

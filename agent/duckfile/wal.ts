@@ -29,7 +29,9 @@ export function unreplayedPart(file: string): string | null {
     if (at === undefined) at = head.indexOf(objectEnd) < 0 ? size : head.indexOf(objectEnd) + 2
     for (let end = entryEnd(fd, at, size); end !== undefined; end = entryEnd(fd, at, size)) at = end
     const next = findEntry(fd, at + 1, size)
-    return next === undefined ? null : `it is damaged at byte ${at} of ${size}: DuckDB takes the commits behind it for a torn write and drops them`
+    return next === undefined
+      ? null
+      : `it is damaged at byte ${at} of ${size}: DuckDB takes the commits behind it for a torn write and drops them`
   } finally {
     fs.closeSync(fd)
   }

@@ -111,7 +111,11 @@ async function openAndCheckpoint(file: string): Promise<void> {
   try {
     await replayForeignWal(file)
   } catch (error) {
-    throw new DaemonGuardError(`DuckDB cannot open the file: ${messageOf(error)}`, { where: file, exitCode: ExitCode.corrupt, cause: error })
+    throw new DaemonGuardError(`DuckDB cannot open the file: ${messageOf(error)}`, {
+      where: file,
+      exitCode: ExitCode.corrupt,
+      cause: error,
+    })
   }
 }
 

@@ -30,6 +30,7 @@ export class Block {
   #connection: Connection
   #transaction: Transaction | undefined
   #failed = false
+  #committing = false
   /** An error after which the instance cannot be trusted does not return. */
   #judge: (error: unknown) => void
 
@@ -48,6 +49,11 @@ export class Block {
   /** A transaction is open, whoever began it. */
   get isOpen(): boolean {
     return this.#transaction !== undefined
+  }
+
+  /** A COMMIT is on its way: an interrupt now may hit it although DuckDB has committed, which nobody could tell apart. */
+  get isCommitting(): boolean {
+    return this.#committing
   }
 
   /** The open transaction has changed the schema. */
@@ -142,6 +148,7 @@ export class Block {
   async #commit(transaction: Transaction): Promise<void> {
     const { pipeline, catalog, sequences } = this.#context
     this.#transaction = undefined
+    this.#committing = true
     let seq: number | undefined
     try {
       if (transaction.pass.mode !== 'none') await sequences.collect(this.#connection, transaction)
@@ -158,6 +165,7 @@ export class Block {
       await this.#connection.run('ROLLBACK').catch(() => {})
       throw error
     } finally {
+      this.#committing = false
       this.#release(transaction, seq)
     }
   }

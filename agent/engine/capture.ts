@@ -11,9 +11,9 @@ import type { Result } from './duckdb.ts'
 import type { Executor } from './executor.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { Field, Parameter } from './pgwire/backend.ts'
-import { SqlError } from './sql-error.ts'
 import type { Clause, Statement } from './sql/statement.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 
 /** What a changing statement answers: how many rows, and the rows of the client's own RETURNING. */
@@ -32,7 +32,12 @@ type Insert = Extract<Statement, { kind: 'insert' }>
 type Update = Extract<Statement, { kind: 'update' }>
 type Delete = Extract<Statement, { kind: 'delete' }>
 
-export async function captureInsert(context: CaptureContext, statement: Insert, info: TableInfo, parameters: readonly Parameter[]): Promise<Captured> {
+export async function captureInsert(
+  context: CaptureContext,
+  statement: Insert,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+): Promise<Captured> {
   const { table } = info
   const { action } = statement.conflict
   const keyed = table.primaryKey.length > 0
@@ -42,9 +47,12 @@ export async function captureInsert(context: CaptureContext, statement: Insert, 
   return drain(result, info.image.length, (rows) => {
     const images = imagesOf(info, rows)
     if (action === 'update' || action === 'replace') {
-      const assigned = statement.conflict.action === 'update' ? columnIndexes(info, statement.conflict.assigned) : table.columns.map((_, i) => i)
+      const assigned =
+        statement.conflict.action === 'update' ? columnIndexes(info, statement.conflict.assigned) : table.columns.map((_, i) => i)
       if (statement.conflict.action === 'update' && assigned.some((i) => table.primaryKey.includes(i))) {
-        throw new SqlError('0A000', 'ON CONFLICT DO UPDATE cannot change the primary key', { hint: 'DELETE the row and INSERT the new one' })
+        throw new SqlError('0A000', 'ON CONFLICT DO UPDATE cannot change the primary key', {
+          hint: 'DELETE the row and INSERT the new one',
+        })
       }
       context.transaction.add({ kind: 'upsert', table, rows: images, changed: assigned.filter((i) => !table.primaryKey.includes(i)) })
     } else context.transaction.add({ kind: 'insert', table, rows: images })
@@ -54,17 +62,26 @@ export async function captureInsert(context: CaptureContext, statement: Insert, 
 /** The INSERT with its images asked for, before what the client itself wants returned. */
 function insertSql(statement: Insert): string {
   const { text, returning } = statement
-  return returning === undefined ? `${text} RETURNING *` : `${text.slice(0, returning.keyword)} RETURNING *, ${text.slice(returning.start, returning.end)}`
+  return returning === undefined
+    ? `${text} RETURNING *`
+    : `${text.slice(0, returning.keyword)} RETURNING *, ${text.slice(returning.start, returning.end)}`
 }
 
-export async function captureDelete(context: CaptureContext, statement: Delete, info: TableInfo, parameters: readonly Parameter[]): Promise<Captured> {
+export async function captureDelete(
+  context: CaptureContext,
+  statement: Delete,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+): Promise<Captured> {
   const { table } = info
   if (table.primaryKey.length === 0) throw keyless('DELETE', info)
   if (info.referenced) context.locks.deleting(tableName(table), context.transaction)
   const { text, returning } = statement
   const keys = keyNames(info).join(', ')
   const sql =
-    returning === undefined ? `${text} RETURNING ${keys}` : `${text.slice(0, returning.keyword)} RETURNING ${keys}, ${text.slice(returning.start, returning.end)}`
+    returning === undefined
+      ? `${text} RETURNING ${keys}`
+      : `${text.slice(0, returning.keyword)} RETURNING ${keys}, ${text.slice(returning.start, returning.end)}`
   const result = await context.executor.run(sql, parameters)
   const all = await result.rest()
   const width = table.primaryKey.length
@@ -77,7 +94,12 @@ export async function captureTruncate(context: CaptureContext, targetText: strin
   return captureDelete(context, { text, tokens: [], kind: 'delete', target: [], returning: undefined }, info, [])
 }
 
-export async function captureUpdate(context: CaptureContext, statement: Update, info: TableInfo, parameters: readonly Parameter[]): Promise<Captured> {
+export async function captureUpdate(
+  context: CaptureContext,
+  statement: Update,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+): Promise<Captured> {
   const { table } = info
   if (table.primaryKey.length === 0) throw keyless('UPDATE', info)
   const changed = columnIndexes(info, statement.assigned)
@@ -115,11 +137,18 @@ async function updateKeys(
 }
 
 /** Fills the session's temporary key table of `info` with the keys that the statement will change; returns its path. */
-async function affectedKeys(context: CaptureContext, statement: Update, info: TableInfo, parameters: readonly Parameter[]): Promise<string> {
+async function affectedKeys(
+  context: CaptureContext,
+  statement: Update,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+): Promise<string> {
   const { executor } = context
   const { text, where, from } = statement
   const path = `temp.main.${quoteIdentifier(`daemonguard_keys ${tableName(info.table)}`)}`
-  const columns = info.table.primaryKey.map((i) => info.table.columns[i]).map((column) => `${quoteIdentifier(column?.name ?? '')} ${column?.sqlType}`)
+  const columns = info.table.primaryKey
+    .map((i) => info.table.columns[i])
+    .map((column) => `${quoteIdentifier(column?.name ?? '')} ${column?.sqlType}`)
   await executor.run(`CREATE OR REPLACE TEMPORARY TABLE ${path} (${columns.join(', ')})`)
   const sources = from === undefined ? statement.targetText : `${statement.targetText}, ${text.slice(from.start, from.end)}`
   const condition = where === undefined ? '' : ` WHERE ${text.slice(where.start, where.end)}`
@@ -141,7 +170,8 @@ function restrictedUpdate(statement: Update, info: TableInfo, keys: string): str
 async function returnedByKey(context: CaptureContext, statement: Update, info: TableInfo, parameters: readonly Parameter[], keys: string) {
   const wanted: Clause | undefined = statement.returning
   if (wanted === undefined) return undefined
-  if (statement.from !== undefined) throw new SqlError('0A000', 'UPDATE … FROM … RETURNING is not supported', { hint: 'SELECT the rows after the UPDATE' })
+  if (statement.from !== undefined)
+    throw new SqlError('0A000', 'UPDATE … FROM … RETURNING is not supported', { hint: 'SELECT the rows after the UPDATE' })
   const list = statement.text.slice(wanted.start, wanted.end)
   const sql = `SELECT ${list} FROM ${statement.targetText} WHERE ${inKeys(info, keys, statement.qualifier)}`
   const result = await context.executor.run(sql, parameters)
@@ -202,4 +232,3 @@ function keyless(what: string, info: TableInfo): SqlError {
     hint: `ALTER TABLE ${tableName(info.table)} ADD PRIMARY KEY (…)`,
   })
 }
-

@@ -5,9 +5,9 @@
 
 import type { Column, ColumnType, Table } from '../journal/types.ts'
 import type { Connection } from './duckdb.ts'
-import { SqlError } from './sql-error.ts'
 import type { QualifiedName } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, tokenize } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 
 /** The schema of the engine's own tables. Clients may not name it. */
 export const ownSchema = 'daemonguard'
@@ -71,7 +71,10 @@ export class Catalog {
   /** Names of everything temporary in this session, in lower case; the engine's own helpers too. */
   async temporaryNames(connection: Connection): Promise<Set<string>> {
     const kinds = ['table', 'view', 'sequence', 'index', 'type', 'function']
-    const parts = kinds.map((kind) => `SELECT ${kind}_name FROM duckdb_${kind === 'index' ? 'indexe' : kind}s() WHERE database_name = 'temp'${kind === 'type' || kind === 'function' ? ' AND NOT internal' : ''}`)
+    const parts = kinds.map(
+      (kind) =>
+        `SELECT ${kind}_name FROM duckdb_${kind === 'index' ? 'indexe' : kind}s() WHERE database_name = 'temp'${kind === 'type' || kind === 'function' ? ' AND NOT internal' : ''}`,
+    )
     return new Set((await connection.all(parts.join(' UNION ALL '))).map(([name]) => lowerCase(String(name))))
   }
 
@@ -79,7 +82,9 @@ export class Catalog {
     const { database, schema, table } = await this.#resolve(connection, name, searchPath)
     const temporary = database === 'temp'
     const where = `database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND table_name = ${quoteString(table)}`
-    const columns = await connection.all(`SELECT column_name, data_type, is_nullable, column_default FROM duckdb_columns() WHERE ${where} ORDER BY column_index`)
+    const columns = await connection.all(
+      `SELECT column_name, data_type, is_nullable, column_default FROM duckdb_columns() WHERE ${where} ORDER BY column_index`,
+    )
     const path = `${quoteIdentifier(database)}.${quoteIdentifier(schema)}.${quoteIdentifier(table)}`
     const probe = await connection.prepare(`SELECT * FROM ${path}`)
     const types = probe.columns()
@@ -90,7 +95,10 @@ export class Catalog {
     const kept: Column[] = []
     const defaults: boolean[] = []
     columns.forEach(([column, sqlType, nullable, defaultText], i) => {
-      if (generated.has(lowerCase(String(column)))) return void image.push(-1)
+      if (generated.has(lowerCase(String(column)))) {
+        image.push(-1)
+        return
+      }
       const type = types[i]?.type as ColumnType
       defaults.push(defaultText !== null && defaultText !== 'NULL')
       image.push(kept.push({ name: String(column), type, sqlType: String(sqlType), nullable: nullable === true }) - 1)
@@ -104,7 +112,15 @@ export class Catalog {
     const children = await connection.all(
       `SELECT 1 FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND referenced_table = ${quoteString(table)} LIMIT 1`,
     )
-    return { table: { schema, name: table, columns: kept, primaryKey }, temporary, image, defaults, parents, referenced: children.length > 0, path }
+    return {
+      table: { schema, name: table, columns: kept, primaryKey },
+      temporary,
+      image,
+      defaults,
+      parents,
+      referenced: children.length > 0,
+      path,
+    }
   }
 
   /** Temporary tables shadow others, as in DuckDB; then the search path's schemas in order. */
@@ -130,7 +146,10 @@ export class Catalog {
     }
     // lower() knows more letters than DuckDB's names do.
     const alike = rows.filter((row) => lowerCase(String(row[2])) === lowerCase(table))
-    const best = alike.map((row) => ({ row, rank: rank(row) })).filter((candidate) => candidate.rank >= 0).sort((a, b) => a.rank - b.rank)[0]
+    const best = alike
+      .map((row) => ({ row, rank: rank(row) }))
+      .filter((candidate) => candidate.rank >= 0)
+      .sort((a, b) => a.rank - b.rank)[0]
     if (best === undefined) throw new SqlError('42P01', `Table with name ${table} does not exist`)
     const [database, schema, found] = best.row.map(String) as [string, string, string]
     if (database !== 'temp' && database !== this.name) throw otherCatalog(database)
@@ -140,7 +159,9 @@ export class Catalog {
 }
 
 export function otherCatalog(database: string): SqlError {
-  return new SqlError('42501', `writes to the catalog ${database} would not be kept`, { hint: 'write to the guarded database, or to a temporary table' })
+  return new SqlError('42501', `writes to the catalog ${database} would not be kept`, {
+    hint: 'write to the guarded database, or to a temporary table',
+  })
 }
 
 export function ownSchemaDenied(): SqlError {

@@ -79,7 +79,10 @@ export class Checkpoints {
     const { gate, pipeline, connection, catalog, databaseId, databasePath, suspect, now } = this.#options
     if (this.#holds.size > 0) throw new DaemonGuardError('a scan or a snapshot holds checkpoints', { hint: 'try again when it has ended' })
     if (freeBytes(path.dirname(databasePath)) < leastFreeBytes) {
-      throw new DaemonGuardError('not enough free space for a checkpoint', { where: path.dirname(databasePath), hint: 'free space on this disk' })
+      throw new DaemonGuardError('not enough free space for a checkpoint', {
+        where: path.dirname(databasePath),
+        hint: 'free space on this disk',
+      })
     }
     const pass: Pass = { mode: 'none' }
     await gate.enter(pass, 'exclusive', gateTimeout)
@@ -97,7 +100,10 @@ export class Checkpoints {
       } catch (error) {
         // The one refusal that leaves the instance sound (duckdb.md 2).
         if (!/Cannot CHECKPOINT/i.test(messageOf(error))) return suspect(`CHECKPOINT failed: ${messageOf(error)}`)
-        throw new DaemonGuardError('open transactions stand in the way of a checkpoint', { hint: 'end them (COMMIT or ROLLBACK); it is tried again', cause: error })
+        throw new DaemonGuardError('open transactions stand in the way of a checkpoint', {
+          hint: 'end them (COMMIT or ROLLBACK); it is tried again',
+          cause: error,
+        })
       }
       this.#watermark = seq
       this.#iteration = iteration
@@ -107,5 +113,4 @@ export class Checkpoints {
       gate.leave(pass)
     }
   }
-
 }

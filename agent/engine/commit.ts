@@ -3,9 +3,9 @@
  * appended under the next seq; then the flusher's fsync is waited for, outside the lock, by whoever answers a client.
  */
 
+import { messageOf } from '../errors.ts'
 import type { EncodedTransaction } from '../journal/record.ts'
 import type { JournalWriter } from '../journal/writer.ts'
-import { messageOf } from '../errors.ts'
 import type { Connection } from './duckdb.ts'
 import { isOrdinaryAtCommit, toSqlError } from './duckdb-errors.ts'
 import { SqlError } from './sql-error.ts'

@@ -4,10 +4,10 @@ import type { Cell } from '../journal/types.ts'
 import { imagesOf } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Executor } from './executor.ts'
-import { type CopyOptions, CopyParser, type CopyRow } from './pgwire/copy.ts'
 import type { CopySource } from './pgwire/backend.ts'
-import { SqlError } from './sql-error.ts'
+import { type CopyOptions, CopyParser, type CopyRow } from './pgwire/copy.ts'
 import { quoteIdentifier, type Token } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 
 /** Rows that go through the temporary table at a time. */
@@ -24,7 +24,8 @@ export function copyTarget(info: TableInfo, columns: readonly string[] | undefin
   const names = columns ?? info.table.columns.map((column) => column.name)
   const known = names.map((name) => {
     const column = info.table.columns.find((candidate) => candidate.name.toLowerCase() === name.toLowerCase())
-    if (column === undefined) throw new SqlError('42703', `column "${name}" of ${info.table.schema}.${info.table.name} does not exist or is generated`)
+    if (column === undefined)
+      throw new SqlError('42703', `column "${name}" of ${info.table.schema}.${info.table.name} does not exist or is generated`)
     return column.name
   })
   return { info, columns: known, options: { ...copyOptions(tokens), columns: known.length } }
@@ -88,7 +89,8 @@ function copyOptions(tokens: readonly Token[]): CopyOptions {
         break
       case 'format': {
         const format = value().toLowerCase()
-        if (format !== 'csv' && format !== 'text') throw new SqlError('0A000', `COPY in ${format} format is not supported`, { hint: 'use text or csv' })
+        if (format !== 'csv' && format !== 'text')
+          throw new SqlError('0A000', `COPY in ${format} format is not supported`, { hint: 'use text or csv' })
         options.format = format
         break
       }

@@ -65,5 +65,9 @@ const ordinaryAtCommit = /PRIMARY KEY or UNIQUE constraint|[Dd]uplicate key|[Cc]
 
 /** Whether a failed COMMIT was an ordinary rollback. Everything else makes the instance suspect: the commit is in doubt. */
 export function isOrdinaryAtCommit(error: unknown): boolean {
-  return !fatal.test(messageOf(error)) && !/out of memory|failed to pin|could not write|no space/i.test(messageOf(error)) && ordinaryAtCommit.test(messageOf(error))
+  return (
+    !fatal.test(messageOf(error)) &&
+    !/out of memory|failed to pin|could not write|no space/i.test(messageOf(error)) &&
+    ordinaryAtCommit.test(messageOf(error))
+  )
 }

@@ -162,7 +162,15 @@ class Engine {
     const file = this.#config.engine.schema
     if (file === null) return
     const sql = fs.readFileSync(file, 'utf8')
-    const client = { id: 0, user: 'daemonguard', database: '', applicationName: 'schema file', parameters: new Map(), remote: 'local', end: () => {} }
+    const client = {
+      id: 0,
+      user: 'daemonguard',
+      database: '',
+      applicationName: 'schema file',
+      parameters: new Map(),
+      remote: 'local',
+      end: () => {},
+    }
     const session = await Session.open(this.#context, client)
     const silent = { rows: async () => {}, complete: () => {}, empty: () => {}, notice: () => {}, parameterStatus: () => {} }
     try {
@@ -175,7 +183,11 @@ class Engine {
       await session.barrier()
       this.#log.info({ file }, 'schema applied')
     } catch (error) {
-      throw new DaemonGuardError(`the schema file failed: ${messageOf(error)}`, { where: file, hint: 'correct it; nothing of it was applied', cause: error })
+      throw new DaemonGuardError(`the schema file failed: ${messageOf(error)}`, {
+        where: file,
+        hint: 'correct it; nothing of it was applied',
+        cause: error,
+      })
     } finally {
       await session.close()
     }

@@ -3,8 +3,8 @@
 import type { ColumnType } from '../journal/types.ts'
 import type { Connection, PreparedStatement, Result, StatementType } from './duckdb.ts'
 import type { Parameter } from './pgwire/backend.ts'
-import { SqlError } from './sql-error.ts'
 import { tokenize } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 
 const keptStatements = 128
 
@@ -52,7 +52,8 @@ export class Executor {
     // Without parameters it is most likely typed text that does not come again.
     const kept = parameters.length > 0 ? await this.prepare(sql) : await this.#prepareNew(sql)
     try {
-      if (expect !== undefined && !expect.includes(kept.statement.type)) throw new SqlError('0A000', 'DuckDB reads this statement as something else')
+      if (expect !== undefined && !expect.includes(kept.statement.type))
+        throw new SqlError('0A000', 'DuckDB reads this statement as something else')
       kept.order.forEach((from, to) => {
         const parameter = parameters[from]
         if (parameter === undefined) throw new SqlError('08P01', `parameter $${from + 1} was not bound`)

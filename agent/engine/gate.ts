@@ -45,7 +45,11 @@ export class WriterGate {
       const timer = setTimeout(() => {
         this.#waiting = this.#waiting.filter((other) => other !== waiting)
         this.#wake()
-        reject(new SqlError('55P03', `other transactions with changes stayed open for ${timeoutMs} ms`, { hint: 'end them (COMMIT or ROLLBACK) and try again' }))
+        reject(
+          new SqlError('55P03', `other transactions with changes stayed open for ${timeoutMs} ms`, {
+            hint: 'end them (COMMIT or ROLLBACK) and try again',
+          }),
+        )
       }, timeoutMs)
       // A raised pass goes first: it already holds up everybody who waits.
       if (pass.mode === 'shared') this.#waiting.unshift(waiting)

@@ -1,8 +1,8 @@
 /** What SQL clients may not name, wherever it stands in a statement: the engine's schema, and functions that reach around the guard. */
 
 import { ownSchema, ownSchemaDenied } from './catalog.ts'
-import { SqlError } from './sql-error.ts'
 import { lowerCase, type Token } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 
 /** They write the database file, run text that was not looked at, or change how the instance works. */
 const denied = new Set([
@@ -25,7 +25,10 @@ export function refuseForbidden(tokens: readonly Token[], externalAccess: boolea
     const name = lowerCase(token.text)
     if (name === ownSchema) throw ownSchemaDenied()
     if (tokens[i + 1]?.text !== '(') return
-    if (denied.has(name)) throw new SqlError('42501', `the function ${name}() is not available to SQL clients`, { hint: 'daemonguard checkpoint makes a checkpoint' })
+    if (denied.has(name))
+      throw new SqlError('42501', `the function ${name}() is not available to SQL clients`, {
+        hint: 'daemonguard checkpoint makes a checkpoint',
+      })
     if (!externalAccess && readsFiles.test(name)) throw fileDenied()
   })
 }
@@ -55,7 +58,8 @@ function isInFromList(tokens: readonly Token[], at: number): boolean {
   const depth = tokens[at]?.depth ?? 0
   for (let i = at - 1; i >= 0 && (tokens[i] as Token).depth >= depth; i--) {
     const token = tokens[i] as Token
-    if (token.depth === depth && token.kind === 'word' && clauses.has(token.text)) return ['from', 'join', 'on', 'using'].includes(token.text)
+    if (token.depth === depth && token.kind === 'word' && clauses.has(token.text))
+      return ['from', 'join', 'on', 'using'].includes(token.text)
   }
   return false
 }

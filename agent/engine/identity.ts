@@ -21,7 +21,10 @@ export function readIdentity(paths: Paths): Identity | undefined {
   }
   const identity = JSON.parse(text) as Partial<Identity>
   if (typeof identity.databaseId !== 'string') {
-    throw new DaemonGuardError('the identity file is not readable', { where: paths.identityFile, hint: 'restore it from a backup of the data directory' })
+    throw new DaemonGuardError('the identity file is not readable', {
+      where: paths.identityFile,
+      hint: 'restore it from a backup of the data directory',
+    })
   }
   return { databaseId: identity.databaseId }
 }

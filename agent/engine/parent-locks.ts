@@ -55,5 +55,7 @@ export class ParentLocks {
 }
 
 function conflict(parent: string): SqlError {
-  return new SqlError('40001', `another transaction deletes from ${parent} while rows that reference it are written`, { hint: 'roll back and try again' })
+  return new SqlError('40001', `another transaction deletes from ${parent} while rows that reference it are written`, {
+    hint: 'roll back and try again',
+  })
 }

@@ -71,7 +71,8 @@ export function cellsOf(plan: InsertPlan, info: TableInfo, parameters: readonly 
       continue
     }
     if (parameter === undefined) return undefined
-    const cell = typeof parameter === 'string' ? fromText(type, sqlType, parameter) : sameType(type, parameter.type) ? parameter.cell : undefined
+    const cell =
+      typeof parameter === 'string' ? fromText(type, sqlType, parameter) : sameType(type, parameter.type) ? parameter.cell : undefined
     if (cell === undefined) return undefined
     cells.push(cell)
   }
@@ -79,8 +80,22 @@ export function cellsOf(plan: InsertPlan, info: TableInfo, parameters: readonly 
 }
 
 const understood = new Set<ColumnType['kind']>([
-  'BOOLEAN', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT',
-  'DOUBLE', 'DECIMAL', 'VARCHAR', 'DATE', 'TIMESTAMP', 'TIMESTAMPTZ', 'UUID',
+  'BOOLEAN',
+  'TINYINT',
+  'SMALLINT',
+  'INTEGER',
+  'BIGINT',
+  'UTINYINT',
+  'USMALLINT',
+  'UINTEGER',
+  'UBIGINT',
+  'DOUBLE',
+  'DECIMAL',
+  'VARCHAR',
+  'DATE',
+  'TIMESTAMP',
+  'TIMESTAMPTZ',
+  'UUID',
 ])
 
 const ranges: Partial<Record<ColumnType['kind'], readonly [bigint, bigint]>> = {

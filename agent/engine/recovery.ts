@@ -61,13 +61,19 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const journal = repairJournal(paths.journal, databaseId, quarantine)
   const exists = fs.existsSync(paths.database)
   if (known === undefined && exists) {
-    throw new DaemonGuardError('this database file has not been taken over yet', { where: paths.database, hint: 'daemonguard run takes it over' })
+    throw new DaemonGuardError('this database file has not been taken over yet', {
+      where: paths.database,
+      hint: 'daemonguard run takes it over',
+    })
   }
   if (known === undefined) writeIdentity(paths, { databaseId })
 
   const iterationInHeader = exists ? headerIteration(paths.database) : 0
   const { database, connection } = await openDatabase(options, !exists)
-  const mark = await watermarkOf(connection, database.catalog, paths, databaseId, { journalIsEmpty: journal.lastSeq === 0, iterationInHeader })
+  const mark = await watermarkOf(connection, database.catalog, paths, databaseId, {
+    journalIsEmpty: journal.lastSeq === 0,
+    iterationInHeader,
+  })
 
   const report: RecoveryReport = {
     watermark: mark.seq,
@@ -79,7 +85,9 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     refused: [],
   }
   const oldest = listSegments(paths.journal)[0]?.firstSeq ?? mark.seq + 1
-  const missing = journal.gaps.filter((gap) => gap.lastSeq > mark.seq).map((gap) => ({ ...gap, firstSeq: Math.max(gap.firstSeq, mark.seq + 1) }))
+  const missing = journal.gaps
+    .filter((gap) => gap.lastSeq > mark.seq)
+    .map((gap) => ({ ...gap, firstSeq: Math.max(gap.firstSeq, mark.seq + 1) }))
   if (oldest > mark.seq + 1) missing.unshift({ firstSeq: mark.seq + 1, lastSeq: oldest - 1 })
   const tables = new Set<string>()
   const replay = new Replay(connection, database.catalog)
@@ -183,7 +191,9 @@ async function watermarkOf(
   }
   if (mark.databaseId !== databaseId) throw untrusted(`it holds database ${mark.databaseId}; this data directory guards ${databaseId}`)
   if (mark.iteration !== found.iterationInHeader) {
-    throw untrusted(`its header says checkpoint ${found.iterationInHeader}, its watermark ${mark.iteration}: it was written without DaemonGuard, or a write was lost`)
+    throw untrusted(
+      `its header says checkpoint ${found.iterationInHeader}, its watermark ${mark.iteration}: it was written without DaemonGuard, or a write was lost`,
+    )
   }
   return { seq: mark.seq, iteration: mark.iteration }
 }

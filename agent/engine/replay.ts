@@ -178,14 +178,18 @@ export class Replay {
     const key = table.primaryKey.map((i) => this.#name(table, i)).join(', ')
     const set = changed.map((i) => `${this.#name(table, i)} = excluded.${this.#name(table, i)}`).join(', ')
     const action = changed.length === 0 ? 'NOTHING' : `UPDATE SET ${set}`
-    await this.#connection.run(`INSERT INTO ${this.#path(table)} (${names}) SELECT ${names} FROM ${images} ON CONFLICT (${key}) DO ${action}`)
+    await this.#connection.run(
+      `INSERT INTO ${this.#path(table)} (${names}) SELECT ${names} FROM ${images} ON CONFLICT (${key}) DO ${action}`,
+    )
   }
 
   /** Draws until the sequence has passed `value`: there is no setval in DuckDB. */
   async #sequence(change: Extract<Change, { kind: 'sequence' }>): Promise<void> {
     const where = `database_name = ${quoteString(this.#catalog)} AND schema_name = ${quoteString(change.schema)} AND sequence_name = ${quoteString(change.name)}`
     const name = quoteString(`${quoteIdentifier(change.schema)}.${quoteIdentifier(change.name)}`)
-    const [row] = await this.#connection.all(`SELECT ${nextValue}, increment_by, min_value, max_value FROM duckdb_sequences() WHERE ${where}`)
+    const [row] = await this.#connection.all(
+      `SELECT ${nextValue}, increment_by, min_value, max_value FROM duckdb_sequences() WHERE ${where}`,
+    )
     if (row === undefined) throw new Error(`there is no sequence ${change.schema}.${change.name}`)
     const [next, increment, least, greatest] = row.map((value) => BigInt(value as bigint)) as [bigint, bigint, bigint, bigint]
     let missing = (change.value - next) / increment + 1n

@@ -10,9 +10,9 @@ import type { Catalog, TableInfo } from './catalog.ts'
 import { otherCatalog, ownSchema } from './catalog.ts'
 import { StatementType } from './duckdb.ts'
 import type { Executor } from './executor.ts'
-import { SqlError } from './sql-error.ts'
 import type { SchemaStatement } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, type Token } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 
 export interface SchemaContext {
@@ -46,7 +46,9 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
   transaction.schemaChanged = true
   await executor.run(statement.text, [], { expect: kinds })
   const after = await tablesOf(context)
-  const touched = [...before, ...after].filter(([id, table]) => !same(before.get(id), after.get(id)) && table.schema !== ownSchema).map(([, table]) => table)
+  const touched = [...before, ...after]
+    .filter(([id, table]) => !same(before.get(id), after.get(id)) && table.schema !== ownSchema)
+    .map(([, table]) => table)
 
   if (statement.asQuery !== undefined) {
     const created = [...after].find(([id]) => !before.has(id))?.[1]
@@ -56,7 +58,10 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
       if (replaced !== created) journal(context, statement, `DROP TABLE ${pathOf(replaced)}`, [replaced], 'main')
     }
     journal(context, statement, created.sql, [created], quoteIdentifier(created.schema))
-    await insertImages(context, await catalog.table(executor.connection, [catalog.name, created.schema, created.name], context.searchPath, false))
+    await insertImages(
+      context,
+      await catalog.table(executor.connection, [catalog.name, created.schema, created.name], context.searchPath, false),
+    )
     return
   }
   if (altered !== undefined) touched.push(altered.table as Table & Existing)
@@ -76,7 +81,13 @@ function same(one: Existing | undefined, other: Existing | undefined): boolean {
   return one?.schema === other?.schema && one?.name === other?.name && one?.sql === other?.sql
 }
 
-function journal(context: SchemaContext, statement: SchemaStatement, sql: string, touched: readonly Pick<Table, 'schema' | 'name'>[], searchPath?: string): void {
+function journal(
+  context: SchemaContext,
+  statement: SchemaStatement,
+  sql: string,
+  touched: readonly Pick<Table, 'schema' | 'name'>[],
+  searchPath?: string,
+): void {
   const tables = new Map(touched.map(({ schema, name }) => [JSON.stringify([schema, name]), { schema, name }]))
   context.transaction.add({
     kind: 'schema',
@@ -115,7 +126,12 @@ async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatem
   const { tokens, name } = statement
   const from = tokens.findIndex((token) => token.kind === 'word' && (token.text === 'default' || token.text === 'using'))
   if (from === -1 || !(await isVolatile(context, tokens.slice(from + 1)))) return
-  const after = await context.catalog.table(context.executor.connection, [context.catalog.name, before.table.schema, before.table.name], '', false)
+  const after = await context.catalog.table(
+    context.executor.connection,
+    [context.catalog.name, before.table.schema, before.table.name],
+    '',
+    false,
+  )
   const retyped = tokens[from]?.text === 'using' ? lowerCase(alteredColumn(tokens)) : undefined
   const isNew = (column: string) => lowerCase(column) === retyped || !before.table.columns.some((old) => old.name === column)
   const changed = after.table.columns.flatMap((column, i) => (isNew(column.name) ? [i] : []))
@@ -174,7 +190,8 @@ async function refuseTemporaryParts(context: SchemaContext, { tokens }: SchemaSt
   if (!context.temporary) return
   const names = await context.catalog.temporaryNames(context.executor.connection)
   const used = tokens.find((token) => (token.kind === 'word' || token.kind === 'quoted') && names.has(lowerCase(token.text)))
-  if (used !== undefined) throw new SqlError('0A000', `${used.text} is temporary: what depends on it could not be replayed`, { hint: 'use permanent objects' })
+  if (used !== undefined)
+    throw new SqlError('0A000', `${used.text} is temporary: what depends on it could not be replayed`, { hint: 'use permanent objects' })
 }
 
 /** nextval where a mere SELECT would draw: in a view, a macro, a generated column. */
@@ -185,7 +202,9 @@ function refuseHiddenDraws({ tokens, object, asQuery }: SchemaStatement): void {
     if (token.text === '(' && token.kind === 'symbol') hidden.push((hidden.at(-1) ?? false) || tokens[i - 1]?.text === 'as')
     else if (token.text === ')' && token.kind === 'symbol') hidden.pop()
     else if (lowerCase(token.text) === 'nextval' && (object !== 'TABLE' || hidden.at(-1))) {
-      throw new SqlError('0A000', 'nextval() in a view, a macro or a generated column is not supported', { hint: 'use it in a DEFAULT, or in the statement itself' })
+      throw new SqlError('0A000', 'nextval() in a view, a macro or a generated column is not supported', {
+        hint: 'use it in a DEFAULT, or in the statement itself',
+      })
     }
   })
 }

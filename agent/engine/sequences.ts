@@ -53,6 +53,11 @@ export class SequenceTracker {
     const rows = await connection.all(
       `SELECT schema_name, sequence_name, CASE WHEN last_value IS NOT NULL THEN ${nextValue} - increment_by END FROM duckdb_sequences() WHERE database_name = ${quoteString(this.#catalog)} AND schema_name <> ${quoteString(ownSchema)}`,
     )
-    return rows.map(([schema, name, value]) => ({ key: `${schema}.${name}`, schema: String(schema), name: String(name), value: value === null ? null : BigInt(value as bigint) }))
+    return rows.map(([schema, name, value]) => ({
+      key: `${schema}.${name}`,
+      schema: String(schema),
+      name: String(name),
+      value: value === null ? null : BigInt(value as bigint),
+    }))
   }
 }

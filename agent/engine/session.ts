@@ -14,9 +14,9 @@ import { cellsOf, type InsertPlan, plainInsert, planInsert } from './plain-inser
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import { Settings } from './settings.ts'
-import { SqlError } from './sql-error.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
 import { lowerCase, splitStatements } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 import type { WriteBuffer } from './write-buffer.ts'
 
@@ -102,9 +102,11 @@ export class Session implements BackendSession {
       const statement = parseStatement(first.text, first.tokens)
       this.#refuse(statement)
       const shown = this.#settings.show(statement.tokens)
-      if (shown !== undefined) return { sql, statement, parameterTypes: declared, fields: [{ name: shown.name, type: { kind: 'VARCHAR' } }] }
+      if (shown !== undefined)
+        return { sql, statement, parameterTypes: declared, fields: [{ name: shown.name, type: { kind: 'VARCHAR' } }] }
       const answers = statement.kind === 'query' || ('returning' in statement && statement.returning !== undefined)
-      if (!answers && !['insert', 'update', 'delete'].includes(statement.kind)) return { sql, statement, parameterTypes: declared, fields: null }
+      if (!answers && !['insert', 'update', 'delete'].includes(statement.kind))
+        return { sql, statement, parameterTypes: declared, fields: null }
       await this.#stream?.buffer()
       this.#block.touch()
       const { statement: prepared, order } = await this.#executor.prepare(statement.text)
@@ -117,7 +119,12 @@ export class Session implements BackendSession {
     })
   }
 
-  async execute(query: PreparedQuery, parameters: readonly Parameter[], sink: StatementSink, syncFollows: boolean): Promise<RowStream | undefined> {
+  async execute(
+    query: PreparedQuery,
+    parameters: readonly Parameter[],
+    sink: StatementSink,
+    syncFollows: boolean,
+  ): Promise<RowStream | undefined> {
     return this.#call(async () => {
       const { statement } = query as Prepared
       if (statement === undefined) {
@@ -167,7 +174,7 @@ export class Session implements BackendSession {
   }
 
   cancel(): void {
-    if (this.#running) this.#executor.connection.interrupt()
+    if (this.#running && !this.#block.isCommitting) this.#executor.connection.interrupt()
   }
 
   async close(): Promise<void> {
@@ -202,7 +209,12 @@ export class Session implements BackendSession {
   #startIdleTimer(): void {
     this.#idleTimer = setTimeout(() => {
       const timeout = this.#context.idleInTransactionTimeout
-      this.#client.end(new SqlError('25P03', `terminating connection: idle in transaction for ${timeout} ms`, { severity: 'FATAL', hint: 'commit sooner; an open transaction holds up checkpoints' }))
+      this.#client.end(
+        new SqlError('25P03', `terminating connection: idle in transaction for ${timeout} ms`, {
+          severity: 'FATAL',
+          hint: 'commit sooner; an open transaction holds up checkpoints',
+        }),
+      )
     }, this.#context.idleInTransactionTimeout)
   }
 
@@ -313,7 +325,12 @@ export class Session implements BackendSession {
     }
   }
 
-  async #copy(statement: Extract<Statement, { kind: 'copy-in' }>, info: TableInfo, transaction: Transaction, sink: StatementSink): Promise<string> {
+  async #copy(
+    statement: Extract<Statement, { kind: 'copy-in' }>,
+    info: TableInfo,
+    transaction: Transaction,
+    sink: StatementSink,
+  ): Promise<string> {
     const target = copyTarget(info, statement.columns, statement.options)
     this.#context.locks.referring(info.parents, transaction)
     const count = await copyIn(this.#executor, transaction, target, sink.copyIn('text', target.columns.length))
@@ -343,7 +360,8 @@ function answer(captured: Captured, verb: string): Answer {
 }
 
 function isReadOnly({ tokens }: Statement): boolean {
-  if (tokens.some((token) => token.text === 'serializable')) throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
+  if (tokens.some((token) => token.text === 'serializable'))
+    throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
   return tokens.some((token, i) => token.text === 'read' && tokens[i + 1]?.text === 'only')
 }
 

@@ -2,8 +2,8 @@
 
 import { ownSchema, ownSchemaDenied } from './catalog.ts'
 import type { Executor } from './executor.ts'
-import { SqlError } from './sql-error.ts'
 import { lowerCase, quoteIdentifier, quoteString, type Token, tokenize } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 
 /** What clients of Postgres ask for and what it is here. A setting listed here can be set to its own value only. */
 const fixed: Readonly<Record<string, string>> = {
@@ -71,7 +71,9 @@ export class Settings {
         await this.#setSearchPath(executor, tokens.slice(1))
         return 'SET'
       case 'pragma':
-        throw new SqlError('42501', `${text.slice(0, 60)} is not available to SQL clients`, { hint: 'the journal is always on; daemonguard checkpoint makes a checkpoint' })
+        throw new SqlError('42501', `${text.slice(0, 60)} is not available to SQL clients`, {
+          hint: 'the journal is always on; daemonguard checkpoint makes a checkpoint',
+        })
       case 'discard':
         this.#own.clear()
         await this.#setTimeZone(executor, 'UTC', report)
@@ -79,7 +81,9 @@ export class Settings {
       case 'deallocate':
         return 'DEALLOCATE'
       default:
-        throw new SqlError('0A000', `${(tokens[0]?.text ?? '').toUpperCase()} is not supported`, { hint: 'there are no notifications here' })
+        throw new SqlError('0A000', `${(tokens[0]?.text ?? '').toUpperCase()} is not supported`, {
+          hint: 'there are no notifications here',
+        })
     }
   }
 
@@ -111,18 +115,19 @@ export class Settings {
     if (['session', 'local', 'global'].includes(tokens[0]?.text ?? '') && tokens[1]?.text !== '=') at = 1
     const name = tokens[at]?.text.toLowerCase() ?? ''
     if (name === 'transaction' || name === 'characteristics') return this.#isolation(tokens)
-    if (name === 'time' && tokens[at + 1]?.text === 'zone') return this.#setTimeZone(executor, valueOf(tokens.slice(at + 2)), report)
+    if (name === 'time' && tokens[at + 1]?.text === 'zone') return this.#setTimeZone(executor, settingValue(tokens.slice(at + 2)), report)
     if (name === 'names') return
     const values = tokens.slice(tokens[at + 1]?.text === '=' || tokens[at + 1]?.text === 'to' ? at + 2 : at + 1)
-    if (name === 'timezone') return this.#setTimeZone(executor, valueOf(values), report)
+    if (name === 'timezone') return this.#setTimeZone(executor, settingValue(values), report)
     if (name === 'search_path' || name === 'schema') return this.#setSearchPath(executor, values)
-    const value = valueOf(values)
+    const value = settingValue(values)
     if (free.has(name)) {
       this.#own.set(name, value)
       if (name === 'application_name') report(name, value)
       return
     }
-    if (fixed[name] === undefined) throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
+    if (fixed[name] === undefined)
+      throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
     const accepted = alike[name] ?? [fixed[name].toLowerCase()]
     if (value.toLowerCase() !== 'default' && !accepted.includes(value.toLowerCase())) {
       throw new SqlError('0A000', `${name} can only be ${accepted.join(' or ')} here`)
@@ -133,14 +138,16 @@ export class Settings {
     const known = ['all', 'timezone', 'search_path', 'role', 'session'].includes(name) || free.has(name) || fixed[name] !== undefined
     if (!known) throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
     if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'UTC', report)
-    if (name === 'all' || name === 'search_path') await this.#run(executor, `SET search_path = ${quoteString(`${quoteIdentifier(this.#catalog)}.main`)}`)
+    if (name === 'all' || name === 'search_path')
+      await this.#run(executor, `SET search_path = ${quoteString(`${quoteIdentifier(this.#catalog)}.main`)}`)
     if (name === 'all') this.#own.clear()
     else this.#own.delete(name)
     this.searchPath = await currentSearchPath(executor)
   }
 
   #isolation(tokens: readonly Token[]): void {
-    if (tokens.some((token) => token.text === 'serializable')) throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
+    if (tokens.some((token) => token.text === 'serializable'))
+      throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
   }
 
   async #setTimeZone(executor: Executor, value: string, report: (name: string, value: string) => void): Promise<void> {
@@ -160,7 +167,9 @@ export class Settings {
       if (token.text === ',' && token.kind === 'symbol') path.push([])
       else if (token.kind !== 'symbol') path.at(-1)?.push(token.text)
     }
-    const parts = path.filter(([first]) => first !== undefined && first !== '$user').map((part) => (part.length === 1 && part[0] === 'public' ? ['main'] : part))
+    const parts = path
+      .filter(([first]) => first !== undefined && first !== '$user')
+      .map((part) => (part.length === 1 && part[0] === 'public' ? ['main'] : part))
     for (const part of parts) {
       const [first, second] = part.map(lowerCase) as [string, string?]
       if (part.length > 2) throw new SqlError('42601', `${part.join('.')} is not a schema`)
@@ -183,7 +192,13 @@ async function currentSearchPath(executor: Executor): Promise<string> {
   return String(row?.[0])
 }
 
-function valueOf(tokens: readonly Token[]): string {
+function settingValue(tokens: readonly Token[]): string {
   const minus = tokens[0]?.text === '-' ? '-' : ''
-  return minus + tokens.slice(minus === '' ? 0 : 1).map((token) => token.text).join(' ')
+  return (
+    minus +
+    tokens
+      .slice(minus === '' ? 0 : 1)
+      .map((token) => token.text)
+      .join(' ')
+  )
 }

@@ -4,6 +4,7 @@
  * ms, so that a lone client never waits. If one of a group fails, the group is rolled back and retried one by one: only the culprit fails.
  */
 
+import { messageOf } from '../errors.ts'
 import { TransactionEncoder } from '../journal/record.ts'
 import type { Cell } from '../journal/types.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
@@ -12,7 +13,6 @@ import type { Appender, Connection } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import type { WriterGate } from './gate.ts'
 import type { ParentLocks } from './parent-locks.ts'
-import { messageOf } from '../errors.ts'
 import { Transaction } from './transaction.ts'
 
 export interface WriteBufferOptions {
@@ -102,8 +102,8 @@ export class WriteBuffer {
       if (isFatal(error)) this.#options.suspect(messageOf(error))
       const failure = toSqlError(error)
       // Nobody is the culprit when the gate stayed closed: all have waited.
-      if (group.length === 1 || failure.code === '55P03') return group.forEach((entry) => entry.reject(failure))
-      for (const entry of group) await this.#commitGroup([entry])
+      if (group.length === 1 || failure.code === '55P03') for (const entry of group) entry.reject(failure)
+      else for (const entry of group) await this.#commitGroup([entry])
     }
   }
 

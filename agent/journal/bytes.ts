@@ -164,7 +164,8 @@ export class ByteReader {
 
   #take(size: number): number {
     const at = this.#at
-    if (at + size > this.#buffer.length) throw new RangeError(`journal payload ends at byte ${this.#buffer.length}, ${size} more were expected at ${at}`)
+    if (at + size > this.#buffer.length)
+      throw new RangeError(`journal payload ends at byte ${this.#buffer.length}, ${size} more were expected at ${at}`)
     this.#at = at + size
     return at
   }

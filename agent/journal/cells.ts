@@ -41,27 +41,46 @@ function encodeValues(out: ByteWriter, type: ColumnType, values: readonly Cell[]
   switch (type.kind) {
     case 'LIST':
       for (const value of values) out.varint((value as Cell[]).length)
-      return encodeColumn(out, type.child, (values as Cell[][]).flat(1) as Cell[])
+      encodeColumn(out, type.child, (values as Cell[][]).flat(1) as Cell[])
+      return
     case 'ARRAY':
-      return encodeColumn(out, type.child, (values as Cell[][]).flat(1) as Cell[])
+      encodeColumn(out, type.child, (values as Cell[][]).flat(1) as Cell[])
+      return
     case 'STRUCT':
       type.fields.forEach(([, field], i) => {
-        encodeColumn(out, field, values.map((value) => (value as Cell[])[i] as Cell))
+        encodeColumn(
+          out,
+          field,
+          values.map((value) => (value as Cell[])[i] as Cell),
+        )
       })
       return
     case 'MAP': {
       const entries = (values as MapEntries[]).map((value) => value.entries)
       for (const list of entries) out.varint(list.length)
       const all = entries.flat(1)
-      encodeColumn(out, type.key, all.map(([key]) => key))
-      return encodeColumn(out, type.value, all.map(([, value]) => value))
+      encodeColumn(
+        out,
+        type.key,
+        all.map(([key]) => key),
+      )
+      encodeColumn(
+        out,
+        type.value,
+        all.map(([, value]) => value),
+      )
+      return
     }
     case 'UNION': {
       const tags = (values as UnionCell[]).map((value) => type.members.findIndex(([name]) => name === value.tag))
       if (tags.includes(-1)) throw new RangeError('a UNION value has a tag that its type lacks')
       for (const tag of tags) out.u8(tag)
       type.members.forEach(([, member], i) => {
-        encodeColumn(out, member, (values as UnionCell[]).filter((_, row) => tags[row] === i).map((value) => value.value))
+        encodeColumn(
+          out,
+          member,
+          (values as UnionCell[]).filter((_, row) => tags[row] === i).map((value) => value.value),
+        )
       })
       return
     }
@@ -98,7 +117,10 @@ function decodeValues(input: ByteReader, type: ColumnType, count: number): Cell[
       const total = sum(lengths)
       const keys = decodeColumn(input, type.key, total)
       const values = decodeColumn(input, type.value, total)
-      const entries = split(keys.map((key, i) => [key, values[i] as Cell] as Cell), lengths) as unknown as [Cell, Cell][][]
+      const entries = split(
+        keys.map((key, i) => [key, values[i] as Cell] as Cell),
+        lengths,
+      ) as unknown as [Cell, Cell][][]
       return entries.map((list) => ({ entries: list }))
     }
     case 'UNION': {
@@ -229,7 +251,11 @@ function readerOf(type: LeafType): (input: ByteReader) => Cell {
     case 'BLOB':
       return (input) => Buffer.from(input.blob())
     case 'UUID':
-      return (input) => input.raw(16).toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+      return (input) =>
+        input
+          .raw(16)
+          .toString('hex')
+          .replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
     case 'INTERVAL':
       return (input) => ({ months: input.i32(), days: input.i32(), micros: input.i64() })
     case 'SQLNULL':

@@ -242,19 +242,26 @@ class Consumer implements JournalConsumer {
       const isFresh = this.#reader === undefined
       this.#reader ??= this.#open()
       const { batch, reason } = this.#find(this.#reader)
-      if (batch !== undefined) return this.#take(batch, reason, durable)
+      if (batch !== undefined) {
+        this.#take(batch, reason, durable)
+        return
+      }
       this.close()
       // The next segment begins with what is wanted; or this one was replaced (by a repair) since it was opened.
       if (!isFresh) continue
       const following = listSegments(this.#options.journal).find(({ firstSeq }) => firstSeq > this.#position + 1)
-      return this.#passGap(Math.min(durable, (following?.firstSeq ?? Number.POSITIVE_INFINITY) - 1), reason)
+      this.#passGap(Math.min(durable, (following?.firstSeq ?? Number.POSITIVE_INFINITY) - 1), reason)
+      return
     }
   }
 
   #take({ offset, header, bytes }: FoundBatch, reason: string, durable: number): void {
     this.#passGap(Math.min(durable, header.firstSeq - 1), reason)
     // Written but not yet durable: it is read again later.
-    if (header.firstSeq > durable) return this.#reader?.seek(offset)
+    if (header.firstSeq > durable) {
+      this.#reader?.seek(offset)
+      return
+    }
     try {
       this.#pending = decodeBatch(bytes, header).filter(({ seq }) => seq > this.#position)
     } catch (error) {

@@ -19,7 +19,7 @@ import { cutOpen, ensureDirectory, keepAs, moveDurably, openForWriting, removeDu
 import { DaemonGuardError } from '../errors.ts'
 import { type Mark, markFile, readMark, writeMark } from './mark.ts'
 import { SegmentReader } from './reader.ts'
-import { decodeBatchHeader, batchHeaderBytes, moveBatch } from './record.ts'
+import { batchHeaderBytes, decodeBatchHeader, moveBatch } from './record.ts'
 import { currentBootId, encodeSegmentHeader, listSegments, type SegmentFile, sameBoot, segmentHeaderBytes } from './segment.ts'
 
 export interface JournalRepair {
@@ -58,7 +58,8 @@ function removeLeftovers(directory: string): void {
   const names = fs.existsSync(directory) ? fs.readdirSync(directory) : []
   const mark = path.basename(markFile(directory))
   for (const name of names) {
-    if (/^\d{20}\.dgj\.repaired$/.test(name) || (name.startsWith(`${mark}.`) && name.endsWith('.tmp'))) removeDurably(path.join(directory, name))
+    if (/^\d{20}\.dgj\.repaired$/.test(name) || (name.startsWith(`${mark}.`) && name.endsWith('.tmp')))
+      removeDurably(path.join(directory, name))
   }
 }
 
@@ -142,7 +143,8 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
       return
     }
     result.epoch = Math.max(result.epoch, header?.epoch ?? 0)
-    if (result.lastSeq > 0 && segment.firstSeq > result.lastSeq + 1) result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: segment.firstSeq - 1 })
+    if (result.lastSeq > 0 && segment.firstSeq > result.lastSeq + 1)
+      result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: segment.firstSeq - 1 })
     let expected = segment.firstSeq
     for (const extent of found.good) {
       if (extent.firstSeq > expected) result.gaps.push({ firstSeq: expected, lastSeq: extent.firstSeq - 1 })

@@ -1,9 +1,9 @@
 /** Walks the transactions of a journal directory in order of seq, over segment boundaries. */
 
-import type { Transaction } from './types.ts'
-import { decodeBatch } from './record.ts'
 import { SegmentReader } from './reader.ts'
+import { decodeBatch } from './record.ts'
 import { listSegments } from './segment.ts'
+import type { Transaction } from './types.ts'
 
 export interface JournalDamage {
   readonly file: string

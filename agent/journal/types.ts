@@ -15,12 +15,35 @@ export type ColumnType =
   | { kind: 'UNION'; members: readonly (readonly [name: string, type: ColumnType])[] }
 
 export type ScalarKind =
-  | 'BOOLEAN' | 'TINYINT' | 'SMALLINT' | 'INTEGER' | 'BIGINT' | 'HUGEINT'
-  | 'UTINYINT' | 'USMALLINT' | 'UINTEGER' | 'UBIGINT' | 'UHUGEINT' | 'BIGNUM'
-  | 'FLOAT' | 'DOUBLE' | 'VARCHAR' | 'BLOB' | 'BIT' | 'UUID'
-  | 'DATE' | 'TIME' | 'TIME_NS' | 'TIMETZ'
-  | 'TIMESTAMP' | 'TIMESTAMP_S' | 'TIMESTAMP_MS' | 'TIMESTAMP_NS' | 'TIMESTAMPTZ'
-  | 'INTERVAL' | 'SQLNULL'
+  | 'BOOLEAN'
+  | 'TINYINT'
+  | 'SMALLINT'
+  | 'INTEGER'
+  | 'BIGINT'
+  | 'HUGEINT'
+  | 'UTINYINT'
+  | 'USMALLINT'
+  | 'UINTEGER'
+  | 'UBIGINT'
+  | 'UHUGEINT'
+  | 'BIGNUM'
+  | 'FLOAT'
+  | 'DOUBLE'
+  | 'VARCHAR'
+  | 'BLOB'
+  | 'BIT'
+  | 'UUID'
+  | 'DATE'
+  | 'TIME'
+  | 'TIME_NS'
+  | 'TIMETZ'
+  | 'TIMESTAMP'
+  | 'TIMESTAMP_S'
+  | 'TIMESTAMP_MS'
+  | 'TIMESTAMP_NS'
+  | 'TIMESTAMPTZ'
+  | 'INTERVAL'
+  | 'SQLNULL'
 
 /**
  * One value in memory, by type:
@@ -34,9 +57,18 @@ export type ScalarKind =
  */
 export type Cell = null | boolean | number | bigint | string | Uint8Array | Interval | UnionCell | MapEntries | Cell[]
 
-export interface Interval { readonly months: number; readonly days: number; readonly micros: bigint }
-export interface UnionCell { readonly tag: string; readonly value: Cell }
-export interface MapEntries { readonly entries: readonly (readonly [Cell, Cell])[] }
+export interface Interval {
+  readonly months: number
+  readonly days: number
+  readonly micros: bigint
+}
+export interface UnionCell {
+  readonly tag: string
+  readonly value: Cell
+}
+export interface MapEntries {
+  readonly entries: readonly (readonly [Cell, Cell])[]
+}
 
 export interface Column {
   readonly name: string

@@ -82,7 +82,7 @@ refused(
   'FORCE CHECKPOINT',
   "SELECT * FROM checkpoint('trade_data')",
   "FROM force_checkpoint('trade_data')",
-  "SELECT * FROM \"checkpoint\"('trade_data')",
+  'SELECT * FROM "checkpoint"(\'trade_data\')',
   "SELECT * FROM CHECKPOINT\n--\n('trade_data')",
   "SELECT * FROM system.main.checkpoint('trade_data')",
   "CALL checkpoint('trade_data')",
@@ -100,7 +100,7 @@ refused(
   "SELECT * FROM json_execute_serialized_sql('{}')",
   "SELECT * FROM query('SELECT 1')",
   "SELECT * FROM query_table('t')",
-  "SELECT * FROM enable_logging()",
+  'SELECT * FROM enable_logging()',
   'SELECT * FROM enable_peg_parser()',
   'SELECT sleep_ms(1)',
 )
@@ -115,7 +115,7 @@ refused(
   'SET wal_autocheckpoint_entries = 1',
   'SET enable_external_access = true',
   "SET temp_directory = '/tmp'",
-  "SET \"temp_directory\" = '/tmp'",
+  'SET "temp_directory" = \'/tmp\'',
   'SET immediate_transaction_mode = true',
   'SET lock_configuration = true',
   'SET VARIABLE x = 1',
@@ -125,7 +125,7 @@ refused(
   "PRAGMA memory_limit = '1GB'",
   'PRAGMA database_list',
   'PREPARE p AS SELECT 1',
-  "SET SESSION \"THREADS\" TO 1",
+  'SET SESSION "THREADS" TO 1',
 )
 
 refused(
@@ -151,8 +151,8 @@ refused(
   "SET search_path = 'daemonguard'",
   "SET search_path = 'main, DaemonGuard'",
   "SET search_path = 'trade_data.daemonguard'",
-  "SET search_path = '\"daemonguard\"'",
-  "SET search_path TO \"DAEMONGUARD\", main",
+  'SET search_path = \'"daemonguard"\'',
+  'SET search_path TO "DAEMONGUARD", main',
   "SET schema = 'daemonguard'",
   'USE daemonguard',
   'USE trade_data.daemonguard',
@@ -179,7 +179,7 @@ refused(
   "SELECT x'\\' FROM daemonguard.watermark --'",
   'SELECT $a$ $$ $a$ FROM daemonguard.watermark --$$',
   `SELECT $${'a'.repeat(200)}$ ' $${'a'.repeat(200)}$ FROM daemonguard.watermark --'`,
-  'SELECT $é$ \' $é$ FROM daemonguard.watermark --\'',
+  "SELECT $é$ ' $é$ FROM daemonguard.watermark --'",
   'SELECT a$$ FROM (SELECT 1) x(a$$), daemonguard.watermark --$$',
   'SELECT 1_000 FROM daemonguard.watermark',
   "SELECT 0x1e'\\' FROM daemonguard.watermark --'",
@@ -195,7 +195,7 @@ refused(
   'CREATE SCHEMA memory.x',
   'CREATE TABLE temp.x (a INTEGER)',
   'CREATE SEQUENCE memory.main.sq',
-  'CREATE TYPE memory.main.ty AS ENUM (\'a\')',
+  "CREATE TYPE memory.main.ty AS ENUM ('a')",
   'CREATE VIEW system.main.v AS SELECT 1',
   'CREATE MACRO memory.main.mac() AS 1',
   'USE memory',
@@ -218,7 +218,7 @@ refused(
   'EXPLAIN ANALYZE CREATE TABLE x (a INTEGER)',
   'MERGE INTO t USING (SELECT 1 AS id) n ON t.id = n.id WHEN MATCHED THEN DELETE',
   "CREATE VIEW draws AS SELECT nextval('s') AS n",
-  "CREATE VIEW draws AS SELECT \"NEXTVAL\"('s') AS n",
+  'CREATE VIEW draws AS SELECT "NEXTVAL"(\'s\') AS n',
   "CREATE MACRO draw() AS nextval('s')",
   "CREATE TABLE draws (a INTEGER, b BIGINT AS (nextval('s')))",
   "SELECT setval('s', 1)",
@@ -226,8 +226,10 @@ refused(
 
 test('statements whose names are keywords are still what they are', async () => {
   await client.query("WITH values AS (SELECT 7 AS id) INSERT INTO t SELECT id, 'seven' FROM values")
-  await client.query("WITH \"select\" AS (SELECT 8 AS id) INSERT INTO t SELECT id, 'eight' FROM \"select\"")
-  await client.query('WITH RECURSIVE update (id) AS (SELECT 7 UNION ALL SELECT 8) DELETE FROM t WHERE id IN (SELECT id FROM update WHERE id = 8)')
+  await client.query('WITH "select" AS (SELECT 8 AS id) INSERT INTO t SELECT id, \'eight\' FROM "select"')
+  await client.query(
+    'WITH RECURSIVE update (id) AS (SELECT 7 UNION ALL SELECT 8) DELETE FROM t WHERE id IN (SELECT id FROM update WHERE id = 8)',
+  )
   assert.equal(await rowsOf(client, 'SELECT * FROM t'), [['7', 'seven']])
   await engine.restart()
   client = await engine.connect()

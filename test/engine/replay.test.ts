@@ -48,7 +48,10 @@ for (let i = 0; i < count; i++) {
       if (process.env.LOG !== undefined) fs.appendFileSync(process.env.LOG, `-- SEED=${random.seed} passed\n${workload.log.join(';\n')}\n`)
     } catch (error) {
       if (process.env.LOG !== undefined) fs.appendFileSync(process.env.LOG, `-- SEED=${random.seed}\n${workload?.log.join(';\n')}\n`)
-      throw new Error(`SEED=${random.seed}: ${(error as Error).message}\n${String((error as { actual?: unknown }).actual ?? '').slice(0, 3000)}${JSON.stringify((error as { actual?: unknown }).actual)?.slice(0, 1500)}\n${engine.output().slice(-1500)}`, { cause: error })
+      throw new Error(
+        `SEED=${random.seed}: ${(error as Error).message}\n${String((error as { actual?: unknown }).actual ?? '').slice(0, 3000)}${JSON.stringify((error as { actual?: unknown }).actual)?.slice(0, 1500)}\n${engine.output().slice(-1500)}`,
+        { cause: error },
+      )
     } finally {
       await engine.kill()
       await copy.kill()
@@ -56,6 +59,8 @@ for (let i = 0; i < count; i++) {
   })
 }
 
-test.after(() => process.stdout.write(`\nrefused: ${JSON.stringify(Object.fromEntries(failures))}\n`))
+test.after(() => {
+  process.stdout.write(`\nrefused: ${JSON.stringify(Object.fromEntries(failures))}\n`)
+})
 
 test.run()

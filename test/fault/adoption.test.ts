@@ -27,9 +27,14 @@ test('a file and its WAL are taken over whole, and then guarded as any other', a
     const [[count, last] = []] = await guarded.sql('SELECT count(*), max(id) FROM trades')
     assert.is(count, last)
     assert.ok(Number(last) === committed || Number(last) === committed + 1, `${last} of ${committed}`)
-    assert.equal(await guarded.sql('SELECT count(*) FROM trades WHERE price IS DISTINCT FROM (id / 4)::DECIMAL(18,2) OR broker <> 1 + id % 2'), [['0']])
+    assert.equal(
+      await guarded.sql('SELECT count(*) FROM trades WHERE price IS DISTINCT FROM (id / 4)::DECIMAL(18,2) OR broker <> 1 + id % 2'),
+      [['0']],
+    )
     assert.equal(await guarded.sql('SELECT sum(n) FROM volume'), [[count]])
-    assert.equal(await guarded.sql(`SELECT id FROM trades WHERE price = (${committed} / 4)::DECIMAL(18,2) AND id = ${committed}`), [[String(committed)]])
+    assert.equal(await guarded.sql(`SELECT id FROM trades WHERE price = (${committed} / 4)::DECIMAL(18,2) AND id = ${committed}`), [
+      [String(committed)],
+    ])
     await refused(guarded, 'INSERT INTO trades (id, broker, price) VALUES (1, 1, 1)', '23505')
     await refused(guarded, 'INSERT INTO trades (id, broker, price) VALUES (-1, 99, 1)', '23503')
 
@@ -86,7 +91,9 @@ test('a WAL that cannot be replayed goes to quarantine and is named, and the fil
     )
     await guarded.sql('INSERT INTO trades (id, broker, price) VALUES (-1, 1, 1)')
     await guarded.killEngine()
-    await waitFor('the engine is back', async () => (await guarded.sql('SELECT count(*) FROM trades'))[0]?.[0] === '1001', { deadline: patience })
+    await waitFor('the engine is back', async () => (await guarded.sql('SELECT count(*) FROM trades'))[0]?.[0] === '1001', {
+      deadline: patience,
+    })
     await guarded.stop()
   } finally {
     await guarded.end()
@@ -128,7 +135,11 @@ for (const [what, place] of silentDamage)
 /** A database file as a platform's death leaves it, with at least `inWal` commits in its WAL; `committed` is the last id that it was told. */
 async function platformFile(inWal: number, version?: string): Promise<{ file: string; committed: number }> {
   const file = path.join(temporaryDirectory('platform'), 'platform.duckdb')
-  const platform = spawnChild(process.execPath, [path.join(import.meta.dirname, 'support/plain-duckdb.ts'), file, ...(version === undefined ? [] : [version])])
+  const platform = spawnChild(process.execPath, [
+    path.join(import.meta.dirname, 'support/plain-duckdb.ts'),
+    file,
+    ...(version === undefined ? [] : [version]),
+  ])
   await waitFor(
     'the platform has committed enough',
     () => {

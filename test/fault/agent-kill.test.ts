@@ -41,7 +41,9 @@ test('a transaction stays open over the death of the agent, and the next agent a
 
     // An adopted engine is guarded as well as one that was started.
     await guarded.killEngine()
-    await waitFor('the adopted engine is replaced', async () => (await guarded.sql('SELECT count(*) FROM t'))[0]?.[0] === '4', { deadline: patience })
+    await waitFor('the adopted engine is replaced', async () => (await guarded.sql('SELECT count(*) FROM t'))[0]?.[0] === '4', {
+      deadline: patience,
+    })
     assert.is.not(guarded.enginePid(), engine)
     await guarded.stop()
   } finally {

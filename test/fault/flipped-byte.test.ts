@@ -17,13 +17,15 @@ const never = '0 0 1 1 *'
 /** Text that does not compress away: several data blocks. */
 const ballast = [
   'CREATE TABLE ballast (id BIGINT PRIMARY KEY, noise VARCHAR)',
-  "INSERT INTO ballast SELECT i, md5(i::VARCHAR) || md5((i * 7)::VARCHAR) FROM range(20000) r(i)",
+  'INSERT INTO ballast SELECT i, md5(i::VARCHAR) || md5((i * 7)::VARCHAR) FROM range(20000) r(i)',
 ]
 const ballastDigest = "SELECT count(*), md5(string_agg(id::VARCHAR || noise, ',' ORDER BY id)) FROM ballast"
 
 test('under load, the schedule finds one flipped bit in a data block, a metadata block and each header', async () => {
   const random = seededRandom('flipped byte')
-  const guarded = await Guarded.prepare({ plugins: ['watchdog: { max_restarts: 1000 }', scanner('* * * * * *'), 'checkpointer: { every_transactions: 1000000 }'] })
+  const guarded = await Guarded.prepare({
+    plugins: ['watchdog: { max_restarts: 1000 }', scanner('* * * * * *'), 'checkpointer: { every_transactions: 1000000 }'],
+  })
   try {
     await begin(guarded)
     const before = await guarded.sql(ballastDigest)
@@ -39,7 +41,9 @@ test('under load, the schedule finds one flipped bit in a data block, a metadata
         const flipped = fs.readFileSync(guarded.database).subarray(place.offset, place.offset + place.length)
         process.stdout.write(`[bit ${bit} at ${offset}, ${place.what}] `)
         const status = await guarded.until(`the flipped bit in ${place.what} is found and repaired`, ({ incidents, engine: { state } }) =>
-          incidents.some(({ id, cause, closedAt }) => !known.has(id) && cause === 'database-corrupt' && closedAt !== null && state === 'up'),
+          incidents.some(
+            ({ id, cause, closedAt }) => !known.has(id) && cause === 'database-corrupt' && closedAt !== null && state === 'up',
+          ),
         )
         const incident = status.incidents.find(({ id }) => !known.has(id))
         assert.is(incident?.cause, 'database-corrupt')
@@ -48,7 +52,12 @@ test('under load, the schedule finds one flipped bit in a data block, a metadata
         assert.match(JSON.stringify(incident), new RegExp(`"offset":${place.offset}\\b`), 'the incident names the place')
         assert.is.not(guarded.enginePid(), engine)
         assert.ok(
-          quarantined(guarded).some((file) => fs.readFileSync(file).subarray(place.offset, place.offset + place.length).equals(flipped)),
+          quarantined(guarded).some((file) =>
+            fs
+              .readFileSync(file)
+              .subarray(place.offset, place.offset + place.length)
+              .equals(flipped),
+          ),
           'the damaged file is kept as it was',
         )
         await moreAcknowledged(writers, 30)
@@ -68,7 +77,9 @@ test('under load, the schedule finds one flipped bit in a data block, a metadata
 
 test('`daemonguard scan` finds a flipped bit and says what to type, and `daemonguard restore` puts a snapshot and the journal in its place', async () => {
   const random = seededRandom('scan')
-  const guarded = await Guarded.prepare({ plugins: ['watchdog: { max_restarts: 1000 }', scanner(never), 'checkpointer: { every_transactions: 1000000 }'] })
+  const guarded = await Guarded.prepare({
+    plugins: ['watchdog: { max_restarts: 1000 }', scanner(never), 'checkpointer: { every_transactions: 1000000 }'],
+  })
   try {
     await begin(guarded)
     const before = await guarded.sql(ballastDigest)
@@ -107,7 +118,10 @@ test('a file that was damaged while nothing ran is restored at the next start', 
       assert.equal(await guarded.sql(ballastDigest), before)
       assert.equal(await guarded.sql('SELECT id, note FROM singles'), [['1', 'after the snapshot']])
       const { incidents } = await guarded.status()
-      assert.ok(incidents.some(({ cause }) => cause === 'database-corrupt'), JSON.stringify(incidents))
+      assert.ok(
+        incidents.some(({ cause }) => cause === 'database-corrupt'),
+        JSON.stringify(incidents),
+      )
       await guarded.stop()
     }
   } finally {

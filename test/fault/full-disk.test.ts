@@ -25,7 +25,11 @@ else
     const guarded = await Guarded.prepare({
       data,
       // No scanner: its first snapshot asks for more space than this disk ever has.
-      plugins: ['watchdog: { schedule: "* * * * * *", max_restarts: 1000 }', 'checkpointer: { every_transactions: 300 }', 'integrity-scanner: false'],
+      plugins: [
+        'watchdog: { schedule: "* * * * * *", max_restarts: 1000 }',
+        'checkpointer: { every_transactions: 300 }',
+        'integrity-scanner: false',
+      ],
     })
     try {
       await guarded.start()
@@ -39,7 +43,10 @@ else
         await waitFor('commits are refused', () => refusedWith(writers, '53100') > 20, { deadline: patience })
         // Reads, while nothing can be written.
         assert.ok(Number((await guarded.sql('SELECT count(*) FROM singles'))[0]?.[0]) > 0)
-        await guarded.until('the agent says so', ({ problems, healthy }) => !healthy && problems.some((problem) => /journal|disk|space/i.test(problem)))
+        await guarded.until(
+          'the agent says so',
+          ({ problems, healthy }) => !healthy && problems.some((problem) => /journal|disk|space/i.test(problem)),
+        )
         assert.is(guarded.enginePid(), engine, 'the engine lives on: a restart would not help')
         fs.rmSync(ballast)
         await acknowledged(writers, 400) // over a checkpoint
@@ -59,7 +66,10 @@ else
       } finally {
         await writers.stop()
       }
-      assert.equal([...new Set(writers.refused.values())].filter((code) => code !== '53100'), [])
+      assert.equal(
+        [...new Set(writers.refused.values())].filter((code) => code !== '53100'),
+        [],
+      )
       await assertSettled(guarded, writers)
       await guarded.until('all is well again', ({ healthy }) => healthy)
       assert.is((await guarded.command('scan')).code, 0)
@@ -100,7 +110,9 @@ function refusedWith(writers: Writers, code: string): number {
 
 /** Whether a new engine serves reads although nothing can be written; it has some time for it. */
 async function readsWhileFull(guarded: Guarded): Promise<boolean> {
-  return await waitFor('reads are served', async () => (await guarded.sql('SELECT count(*) FROM singles')).length === 1, { deadline: 5_000 }).then(
+  return await waitFor('reads are served', async () => (await guarded.sql('SELECT count(*) FROM singles')).length === 1, {
+    deadline: 5_000,
+  }).then(
     () => true,
     () => false,
   )

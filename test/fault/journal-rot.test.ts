@@ -179,8 +179,10 @@ function rot(batch: Batch, random: Random): string {
 
 /** Waits until the engine serves and the damage is on record; resolves with its incident. */
 async function served(guarded: Guarded): Promise<Incident> {
-  const about = ({ message, actions, evidence }: Incident) => /journal|quarantin/i.test(`${message} ${actions.join(' ')} ${JSON.stringify(evidence)}`)
-  const found = (incidents: Incident[]) => incidents.find((incident) => incident.severity === 'critical' && about(incident) && incident.closedAt !== null)
+  const about = ({ message, actions, evidence }: Incident) =>
+    /journal|quarantin/i.test(`${message} ${actions.join(' ')} ${JSON.stringify(evidence)}`)
+  const found = (incidents: Incident[]) =>
+    incidents.find((incident) => incident.severity === 'critical' && about(incident) && incident.closedAt !== null)
   const { incidents, engine } = await guarded.until(
     'the engine serves and the damage is on record',
     ({ engine, incidents }) => engine.state === 'up' && found(incidents) !== undefined,

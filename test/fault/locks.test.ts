@@ -54,7 +54,9 @@ test('an agent with a data directory of its own leaves a database file alone tha
     await first.sql('CREATE TABLE t (id INTEGER)', 'INSERT INTO t VALUES (1)')
     const engine = first.enginePid()
     second.startAgent()
-    const status = await second.until('the second agent says who has the file', ({ problems }) => problems.some((problem) => problem.includes(`${engine}`)))
+    const status = await second.until('the second agent says who has the file', ({ problems }) =>
+      problems.some((problem) => problem.includes(`${engine}`)),
+    )
     assert.is(status.engine.state, 'down')
     assert.ok(!fs.existsSync(path.join(second.data, 'quarantine')), 'nothing was moved')
     await first.sql('INSERT INTO t VALUES (2)')

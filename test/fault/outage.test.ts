@@ -49,7 +49,11 @@ test('Redis and ClickHouse are away under load, and catch up by themselves', asy
       )
       assert.is(failing.engine.state, 'up')
       assert.ok(!failing.healthy, 'an outage is no health')
-      for (const name of ['redis-mirror', 'clickhouse-shipper']) assert.ok(failing.problems.some((problem) => problem.includes(name)), failing.problems.join('\n'))
+      for (const name of ['redis-mirror', 'clickhouse-shipper'])
+        assert.ok(
+          failing.problems.some((problem) => problem.includes(name)),
+          failing.problems.join('\n'),
+        )
       await waitFor('the outage has lasted long enough', () => Date.now() - away >= outageMs, { deadline: outageMs + patience })
       await acknowledged(writers, 200)
       assert.ok(writers.acknowledged - before >= 200, 'the platform writes on')
@@ -81,7 +85,9 @@ test('Redis and ClickHouse are away under load, and catch up by themselves', asy
     await assertSettled(guarded, writers, { redis: redis.url, clickhouse: clickhouse.url })
     const { plugins } = await guarded.until('both are well again', ({ plugins }) => plugins.every(({ healthy }) => healthy))
     assert.is(plugins.find(({ name }) => name === 'clickhouse-shipper')?.facts.dead_letters, 0)
-    assert.not.ok(fs.existsSync(path.join(guarded.data, 'dead-letter')) && fs.readdirSync(path.join(guarded.data, 'dead-letter')).length > 0)
+    assert.not.ok(
+      fs.existsSync(path.join(guarded.data, 'dead-letter')) && fs.readdirSync(path.join(guarded.data, 'dead-letter')).length > 0,
+    )
     await guarded.stop()
   } finally {
     await guarded.end()

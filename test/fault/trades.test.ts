@@ -110,9 +110,7 @@ function withoutZeros(line: string): string {
 async function copyWithPsql(guarded: Guarded, lane: readonly Trade[], note: (part: readonly Trade[]) => void, stopped: () => boolean) {
   for (let at = 0; at < lane.length && !stopped(); at += 25) {
     const part = lane.slice(at, at + 25)
-    const input = part
-      .map((trade) => [time(trade), trade.trade_id, price(trade), quantity(trade), trade.buyer_maker].join('\t'))
-      .join('\n')
+    const input = part.map((trade) => [time(trade), trade.trade_id, price(trade), quantity(trade), trade.buyer_maker].join('\t')).join('\n')
     for (let sent = false; !stopped(); ) {
       if (sent && (await isThere(guarded, part))) break
       sent = true
@@ -125,7 +123,21 @@ async function copyWithPsql(guarded: Guarded, lane: readonly Trade[], note: (par
 }
 
 function psql(guarded: Guarded, command: string, input?: string) {
-  const args = ['-X', '-h', '127.0.0.1', '-p', String(guarded.port), '-U', 'trader', '-d', 'trade_data', '-v', 'ON_ERROR_STOP=1', '-c', command]
+  const args = [
+    '-X',
+    '-h',
+    '127.0.0.1',
+    '-p',
+    String(guarded.port),
+    '-U',
+    'trader',
+    '-d',
+    'trade_data',
+    '-v',
+    'ON_ERROR_STOP=1',
+    '-c',
+    command,
+  ]
   return runChild('psql', args, { input })
 }
 
@@ -146,7 +158,13 @@ async function isThere(guarded: Guarded, part: readonly Trade[]): Promise<boolea
 }
 
 /** node pg: `size` trades per transaction; 1: without one. */
-async function insertWithPg(guarded: Guarded, lane: readonly Trade[], size: number, note: (part: readonly Trade[]) => void, stopped: () => boolean) {
+async function insertWithPg(
+  guarded: Guarded,
+  lane: readonly Trade[],
+  size: number,
+  note: (part: readonly Trade[]) => void,
+  stopped: () => boolean,
+) {
   let client: Awaited<ReturnType<Guarded['connect']>> | undefined
   try {
     for (let at = 0; at < lane.length && !stopped(); at += size) {

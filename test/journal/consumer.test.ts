@@ -73,7 +73,11 @@ async function readAll(consumer: Consumer, last = source.durableSeq): Promise<nu
 
 /** `count` transactions in segments of about three. */
 const writeSegments = (count: number, nextSeq = 1) =>
-  writeJournal(directory, upTo(count).map(() => random.bytes(1000)), { nextSeq, segmentBytes: segmentHeaderBytes + 3000 })
+  writeJournal(
+    directory,
+    upTo(count).map(() => random.bytes(1000)),
+    { nextSeq, segmentBytes: segmentHeaderBytes + 3000 },
+  )
 
 test('reads what is durable and no further, over segments, up to maxRows', async () => {
   await writeSegments(20)
@@ -83,18 +87,29 @@ test('reads what is durable and no further, over segments, up to maxRows', async
   assert.equal(await readAll(consumer), upTo(7))
   source.durableSeq = 20
   const batch = await consumer.read({ maxRows: 10, maxDelayMs: 1000, signal: never() })
-  assert.equal(batch.map(({ seq }) => seq), upTo(12, 8), 'each transaction counts as itself and its row')
+  assert.equal(
+    batch.map(({ seq }) => seq),
+    upTo(12, 8),
+    'each transaction counts as itself and its row',
+  )
   assert.equal(await readAll(consumer), upTo(20, 13))
   assert.equal(gaps, [])
 })
 
 test('collects for maxDelayMs and waits without spinning', async () => {
-  const writer = openWriter(directory, { onDurable: (seq) => { source.durableSeq = seq } })
+  const writer = openWriter(directory, {
+    onDurable: (seq) => {
+      source.durableSeq = seq
+    },
+  })
   const consumer = open()
   const reading = consumer.read({ maxRows: 1000, maxDelayMs: 300, signal: never() })
   for (let i = 0; i < 5; i++) await writer.durable(append(writer, i))
   const start = performance.now()
-  assert.equal((await reading).map(({ seq }) => seq), upTo(5))
+  assert.equal(
+    (await reading).map(({ seq }) => seq),
+    upTo(5),
+  )
   assert.ok(performance.now() - start > 150, 'it went on collecting')
   assert.ok(source.waits < 15, `${source.waits} waits`)
   await writer.close()
@@ -142,7 +157,10 @@ test('readRange gives transactions again without moving the position, and tells 
   }
   assert.equal(await range(2, 7), [2, 3, 4, 6, 7])
   assert.equal(await range(2, 7), [2, 3, 4, 6, 7])
-  assert.equal(await readAll(consumer), upTo(12, 3).filter((seq) => seq !== 5))
+  assert.equal(
+    await readAll(consumer),
+    upTo(12, 3).filter((seq) => seq !== 5),
+  )
   assert.equal(ranges(), [[5, 5]])
 })
 
@@ -159,7 +177,11 @@ test('a flipped byte costs its batch, is told once, and reading goes on behind i
       assert.equal(await readAll(consumer, 11), upTo(11))
       const nothing = await consumer.read({ maxRows: 9, maxDelayMs: 0, signal: after(50) })
       assert.equal(nothing, [])
-    } else assert.equal(await readAll(consumer), upTo(12).filter((seq) => seq !== lost))
+    } else
+      assert.equal(
+        await readAll(consumer),
+        upTo(12).filter((seq) => seq !== lost),
+      )
     consumer.seek(0)
     await readAll(consumer, 11)
     assert.equal(ranges(), [[lost, lost]])
@@ -198,8 +220,14 @@ test('a missing segment is told exactly, in the middle and at the end', async ()
   const consumer = open()
   const seqs = await readAll(consumer, last.firstSeq - 1)
   assert.equal(await consumer.read({ maxRows: 9, maxDelayMs: 0, signal: after(30) }), [])
-  assert.equal(ranges(), [[second.firstSeq, third.firstSeq - 1], [last.firstSeq, 12]])
-  assert.equal(seqs, upTo(last.firstSeq - 1).filter((seq) => seq < second.firstSeq || seq >= third.firstSeq))
+  assert.equal(ranges(), [
+    [second.firstSeq, third.firstSeq - 1],
+    [last.firstSeq, 12],
+  ])
+  assert.equal(
+    seqs,
+    upTo(last.firstSeq - 1).filter((seq) => seq < second.firstSeq || seq >= third.firstSeq),
+  )
 })
 
 test('retention may delete sealed segments behind the position, also the one that is open', async () => {
@@ -228,7 +256,10 @@ test('a repair may replace the segment that is open, and the engine writes on in
   source.epoch = 2
   const seqs = await readAll(consumer)
   // It had read ahead: it may still have what is damaged on disk.
-  assert.equal(seqs.filter((seq) => seq !== 2), upTo(7, 3))
+  assert.equal(
+    seqs.filter((seq) => seq !== 2),
+    upTo(7, 3),
+  )
   assert.equal(ranges(), seqs.includes(2) ? [] : [[2, 2]])
 })
 
@@ -246,7 +277,10 @@ test('an empty segment that is created anew under the same name is followed', as
   fs.rmSync((listSegments(directory).at(-1) as { file: string }).file)
   await writeSegments(1, 3)
   source.durableSeq = 3
-  assert.equal((await reading).map(({ seq }) => seq), [3])
+  assert.equal(
+    (await reading).map(({ seq }) => seq),
+    [3],
+  )
   assert.equal(gaps, [])
 })
 
@@ -265,14 +299,28 @@ test('seqs that are given anew after a cut are read anew, and what is void is to
     source.durableSeq = 3
     const reading = consumer.read({ maxRows: 1, maxDelayMs: 0, signal: never() })
     source.durableSeq = 4
-    assert.equal((await reading).map(({ seq }) => seq), [4])
+    assert.equal(
+      (await reading).map(({ seq }) => seq),
+      [4],
+    )
     assert.is(consumer.confirmed, 3)
   }
-  assert.equal(ranges(), [[4, 5], [4, 5]])
+  assert.equal(ranges(), [
+    [4, 5],
+    [4, 5],
+  ])
 })
 
 test('a cursor that cannot be read is moved aside and told; reading begins at the oldest segment, which is no gap', async () => {
-  for (const content of ['', '{', 'null', '[]', '{"version":2}', '{"version":1,"confirmed":-1,"epoch":1,"databaseId":"a"}', JSON.stringify({ version: 1, databaseId: '../../x', epoch: 1, confirmed: 3 })]) {
+  for (const content of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"version":2}',
+    '{"version":1,"confirmed":-1,"epoch":1,"databaseId":"a"}',
+    JSON.stringify({ version: 1, databaseId: '../../x', epoch: 1, confirmed: 3 }),
+  ]) {
     fs.rmSync(root, { recursive: true, force: true })
     badCursors = []
     await writeSegments(5, 100)
@@ -310,7 +358,13 @@ test('follows a writer in another process, over kills, repairs and new segments:
   let consumer = open()
   try {
     for (let round = 0; round < 5; round++) {
-      const child = spawnChild(process.execPath, [fixture, directory, path.join(root, 'quarantine'), String(random.int(0, 2 ** 31)), 'small'])
+      const child = spawnChild(process.execPath, [
+        fixture,
+        directory,
+        path.join(root, 'quarantine'),
+        String(random.int(0, 2 ** 31)),
+        'small',
+      ])
       const target = (seqs.at(-1) ?? 0) + 200
       while ((seqs.at(-1) ?? 0) < target) {
         const batch = await consumer.read({ maxRows: 50, maxDelayMs: 5, signal: after(20_000) })

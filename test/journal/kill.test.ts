@@ -59,7 +59,10 @@ test('50 times a process that appends as fast as it can is killed: nothing is ca
   const { quarantined, gaps, lastSeq } = repairJournal(directory, databaseId, quarantine)
   assert.equal([quarantined, gaps], [[], []])
   assert.ok(lastSeq >= acknowledged)
-  assert.equal(seqsOf(directory), Array.from({ length: lastSeq }, (_, i) => i + 1))
+  assert.equal(
+    seqsOf(directory),
+    Array.from({ length: lastSeq }, (_, i) => i + 1),
+  )
   assert.not.ok(fs.existsSync(quarantine))
   process.stdout.write(`[${rounds} kills, ${cuts} torn tails, ${lastSeq} transactions] `)
 })

@@ -181,7 +181,11 @@ test('without the mark, bad bytes at the end are corruption within a boot, and t
   await writeJournal(directory, [null, null, random.bytes(2 * page)])
   const intact = filesOf(directory)
   const last = batchesOf(directory).at(-1) as BatchPlace
-  for (const spoil of [() => fs.rmSync(markFile(directory)), () => flip(markFile(directory), 17), () => fs.truncateSync(markFile(directory), 100)]) {
+  for (const spoil of [
+    () => fs.rmSync(markFile(directory)),
+    () => flip(markFile(directory), 17),
+    () => fs.truncateSync(markFile(directory), 100),
+  ]) {
     putFiles(directory, intact)
     flip(last.file, last.offset + 3000)
     spoil()
@@ -212,9 +216,16 @@ test('a flipped byte at any offset of a segment header costs no transaction', as
 
 /** Four segments of three transactions. */
 async function writeSegments(): Promise<{ file: string; firstSeq: number }[]> {
-  await writeJournal(directory, upTo(12).map(() => random.bytes(3000)), { segmentBytes: segmentHeaderBytes + 9000 })
+  await writeJournal(
+    directory,
+    upTo(12).map(() => random.bytes(3000)),
+    { segmentBytes: segmentHeaderBytes + 9000 },
+  )
   const segments = listSegments(directory)
-  assert.equal(segments.map(({ firstSeq }) => firstSeq), [1, 4, 7, 10])
+  assert.equal(
+    segments.map(({ firstSeq }) => firstSeq),
+    [1, 4, 7, 10],
+  )
   return segments
 }
 
@@ -233,7 +244,14 @@ test('a page of zeros, a truncated segment and a missing one are corruption, wit
     ['a page of zeros across two batches in the middle', () => zeroPage(6), [5, 6]],
     ['the last page of the last batch of an acknowledged journal', () => fs.truncateSync(file(3), place(12).offset + 2000), [12]],
     ['a journal that ends at a batch, too early', () => fs.truncateSync(file(3), place(11).offset), [11, 12]],
-    ['the last batches turned into zeros', () => { fs.truncateSync(file(3), place(11).offset); fs.appendFileSync(file(3), Buffer.alloc(9000)) }, [11, 12]],
+    [
+      'the last batches turned into zeros',
+      () => {
+        fs.truncateSync(file(3), place(11).offset)
+        fs.appendFileSync(file(3), Buffer.alloc(9000))
+      },
+      [11, 12],
+    ],
     ['a middle segment that ends within a batch', () => fs.truncateSync(file(1), place(5).offset + 100), [5, 6]],
     ['a middle segment that ends at a batch', () => fs.truncateSync(file(1), place(5).offset), [5, 6]],
     ['a middle segment of header only', () => fs.truncateSync(file(1), segmentHeaderBytes), [4, 5, 6]],
@@ -241,20 +259,37 @@ test('a page of zeros, a truncated segment and a missing one are corruption, wit
     ['a middle segment of zeros', () => fs.writeFileSync(file(1), Buffer.alloc(20_000)), [4, 5, 6]],
     ['a middle segment of garbage', () => fs.writeFileSync(file(1), random.bytes(20_000)), [4, 5, 6]],
     ['a middle segment that is missing', () => fs.rmSync(file(1)), [4, 5, 6]],
-    ['two segments that are missing', () => { fs.rmSync(file(1)); fs.rmSync(file(2)) }, [4, 5, 6, 7, 8, 9]],
+    [
+      'two segments that are missing',
+      () => {
+        fs.rmSync(file(1))
+        fs.rmSync(file(2))
+      },
+      [4, 5, 6, 7, 8, 9],
+    ],
     ['the last segment is missing', () => fs.rmSync(file(3)), [10, 11, 12]],
     ['the last segment is empty', () => fs.truncateSync(file(3), 0), [10, 11, 12]],
     ['the last segment is zeros', () => fs.writeFileSync(file(3), Buffer.alloc(20_000)), [10, 11, 12]],
     ['the last segment is garbage', () => fs.writeFileSync(file(3), random.bytes(20_000)), [10, 11, 12]],
-    ['a segment under another segment\'s name', () => fs.copyFileSync(file(0), file(1)), [4, 5, 6]],
-    ['everything is missing', () => { for (const segment of segments) fs.rmSync(segment.file) }, upTo(12)],
+    ["a segment under another segment's name", () => fs.copyFileSync(file(0), file(1)), [4, 5, 6]],
+    [
+      'everything is missing',
+      () => {
+        for (const segment of segments) fs.rmSync(segment.file)
+      },
+      upTo(12),
+    ],
   ]
   for (const [what, damage, lost] of cases) {
     putFiles(directory, intact)
     fs.rmSync(quarantine, { recursive: true, force: true })
     damage()
     const result = repair()
-    assert.equal(result.gaps.flatMap(({ firstSeq, lastSeq }) => upTo(lastSeq).slice(firstSeq - 1)), lost, what)
+    assert.equal(
+      result.gaps.flatMap(({ firstSeq, lastSeq }) => upTo(lastSeq).slice(firstSeq - 1)),
+      lost,
+      what,
+    )
     assert.equal(seqsOf(directory), upTo(12, lost), what)
     assert.equal([result.lastSeq, result.cutBytes], [12, 0], what)
     assertSettled(result, what)
@@ -277,7 +312,10 @@ test('a kill while the journal goes on to the next segment leaves nothing to los
   const intact = filesOf(directory)
   const last = batchesOf(directory).at(-1) as BatchPlace
   const batch = Buffer.from(bytesOf(last))
-  for (const [what, written] of [['torn', batch.subarray(0, page)], ['not begun', Buffer.alloc(0)]] as const) {
+  for (const [what, written] of [
+    ['torn', batch.subarray(0, page)],
+    ['not begun', Buffer.alloc(0)],
+  ] as const) {
     putFiles(directory, intact)
     const empty = openWriter(directory, { nextSeq: 5 })
     await empty.close()
@@ -312,16 +350,23 @@ test('segments that were only created are harmless: empty, zeros, or a header', 
 test('an empty or missing directory is an empty journal, and other files in it are left alone', async () => {
   assert.equal(repair(), { ...nothing, lastSeq: 0, epoch: 0 })
   await writeJournal(directory, [null])
-  for (const name of ['1.dgj', 'notes.txt', '0000000000000000000x.dgj', '00000000000000000007.dgj.bak']) fs.writeFileSync(path.join(directory, name), 'x')
+  for (const name of ['1.dgj', 'notes.txt', '0000000000000000000x.dgj', '00000000000000000007.dgj.bak'])
+    fs.writeFileSync(path.join(directory, name), 'x')
   const before = filesOf(directory)
   assert.equal(repair(), { ...nothing, lastSeq: 1 })
-  assert.equal([...filesOf(directory)].filter(([name]) => !name.endsWith('.mark')), [...before].filter(([name]) => !name.endsWith('.mark')))
+  assert.equal(
+    [...filesOf(directory)].filter(([name]) => !name.endsWith('.mark')),
+    [...before].filter(([name]) => !name.endsWith('.mark')),
+  )
 })
 
 test('the journal of another database and a format of the future are refused, and nothing is touched', async () => {
   await writeJournal(directory, [null])
   const before = filesOf(directory)
-  assert.throws(() => repairJournal(directory, otherBoot, quarantine), (error: Error) => error.message.includes(`belongs to database ${databaseId}`))
+  assert.throws(
+    () => repairJournal(directory, otherBoot, quarantine),
+    (error: Error) => error.message.includes(`belongs to database ${databaseId}`),
+  )
   assert.equal([...filesOf(directory)], [...before])
   const { file } = listSegments(directory)[0] as { file: string }
   const bytes = fs.readFileSync(file)

@@ -20,7 +20,10 @@ test.before.each(() => {
 })
 
 /** Runs `work` while every fdatasync of this process goes through `sync`. */
-async function withSync(sync: (fd: number, real: typeof fs.fdatasync, done: fs.NoParamCallback) => void, work: () => Promise<void>): Promise<void> {
+async function withSync(
+  sync: (fd: number, real: typeof fs.fdatasync, done: fs.NoParamCallback) => void,
+  work: () => Promise<void>,
+): Promise<void> {
   const real = fs.fdatasync
   fs.fdatasync = ((fd: number, done: fs.NoParamCallback) => sync(fd, real, done)) as typeof fs.fdatasync
   try {
@@ -68,7 +71,10 @@ test('many appends share few fsyncs, keep their order, and are told durable in o
   assert.ok(syncs < 100, `${syncs} fsyncs for 1000 transactions`)
   assert.equal(seqsOf(directory), order(1000))
   assert.equal(told, order(1000))
-  assert.equal(durable, [...durable].sort((a, b) => a - b))
+  assert.equal(
+    durable,
+    [...durable].sort((a, b) => a - b),
+  )
   assert.is(durable.at(-1), 1000)
 })
 
@@ -120,7 +126,12 @@ test('space is allocated ahead of every append, in zeros', async () => {
     await writer.durable(writer.append(transaction, 1))
     assert.is(fs.statSync(file).size, allocated, 'the append needs no more')
     const { offset, length } = batchesOf(directory).at(-1) as { offset: number; length: number }
-    assert.ok(fs.readFileSync(file).subarray(offset + length).every((byte) => byte === 0))
+    assert.ok(
+      fs
+        .readFileSync(file)
+        .subarray(offset + length)
+        .every((byte) => byte === 0),
+    )
   }
   await writer.close()
 })
@@ -164,8 +175,14 @@ test('after a failed fsync nothing is tried again: one report, then every waiter
       await Promise.all(waiting)
       assert.equal(rejected.sort(), ['one', 'sync', 'two'])
       assert.throws(() => writer.reserve([encoded(3)]), /could not be written/)
-      await writer.durable(1).then(assert.unreachable, (error) => assert.is(error, failures[0]))
-      await writer.sync().then(assert.unreachable, (error) => assert.is(error, failures[0]))
+      await writer.durable(1).then(
+        () => assert.unreachable(),
+        (error) => assert.is(error, failures[0]),
+      )
+      await writer.sync().then(
+        () => assert.unreachable(),
+        (error) => assert.is(error, failures[0]),
+      )
       assert.is(writer.durableSeq, 0)
       await writer.close()
       assert.is(syncs, 1)
@@ -185,7 +202,11 @@ test('a write that fails after the room was reserved is reported once', async ()
   try {
     // Room is there, so that reserve itself writes nothing.
     const seqs = [append(writer, 2), append(writer, 3)]
-    for (const seq of seqs) await writer.durable(seq).then(assert.unreachable, (error) => assert.match(error.message, /EIO/))
+    for (const seq of seqs)
+      await writer.durable(seq).then(
+        () => assert.unreachable(),
+        (error) => assert.match(error.message, /EIO/),
+      )
   } finally {
     fs.writeSync = real
   }
@@ -206,7 +227,10 @@ test('an engine callback that throws keeps no waiter waiting', async () => {
           throw new Error('the callback fails too')
         },
       })
-      await writer.durable(append(writer, 1)).then(assert.unreachable, (error) => assert.match(error.message, /could not be written/))
+      await writer.durable(append(writer, 1)).then(
+        () => assert.unreachable(),
+        (error) => assert.match(error.message, /could not be written/),
+      )
     },
   )
   await systemClock.sleep(0)
@@ -224,47 +248,50 @@ test('a transaction that is too large is refused with a hint', () => {
 const isRoot = process.getuid?.() === 0
 const onFullDisk = isRoot && process.platform === 'linux' ? test : test.skip
 
-onFullDisk('a full disk is met by reserve, before anything has happened; writes resume when there is space (needs root: mounts a tmpfs)', async () => {
-  const disk = temporaryDirectory('disk')
-  assert.is(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', disk]).status, 0)
-  onExit(() => spawnSync('umount', ['-l', disk]))
-  const journal = path.join(disk, 'journal')
-  let failures = 0
-  const writer = openWriter(journal, { segmentBytes: 2 << 20, onFailure: () => failures++ })
-  await writer.durable(append(writer, 1))
-  const ballast = path.join(disk, 'ballast')
-  const ballastFd = fs.openSync(ballast, 'w')
-  try {
-    for (;;) fs.writeSync(ballastFd, Buffer.alloc(64 << 10))
-  } catch {
-    // full
-  }
-  const content = () => [...readTransactions(journal, 1)].length
-  // What was allocated ahead is used up first; then every size is refused.
-  let refused = false
-  for (let i = 0; i < 100 && !refused; i++) {
-    const before = { seq: writer.nextSeq, transactions: content(), names: fs.readdirSync(journal).sort() }
+onFullDisk(
+  'a full disk is met by reserve, before anything has happened; writes resume when there is space (needs root: mounts a tmpfs)',
+  async () => {
+    const disk = temporaryDirectory('disk')
+    assert.is(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', disk]).status, 0)
+    onExit(() => spawnSync('umount', ['-l', disk]))
+    const journal = path.join(disk, 'journal')
+    let failures = 0
+    const writer = openWriter(journal, { segmentBytes: 2 << 20, onFailure: () => failures++ })
+    await writer.durable(append(writer, 1))
+    const ballast = path.join(disk, 'ballast')
+    const ballastFd = fs.openSync(ballast, 'w')
     try {
-      await writer.durable(append(writer, i, new Uint8Array(200_000).fill(1)))
-    } catch (error) {
-      refused = true
-      assert.match((error as Error).message, /the journal cannot be extended: ENOSPC/)
-      assert.ok((error as { hint?: string }).hint)
-      assert.equal({ seq: writer.nextSeq, transactions: content(), names: fs.readdirSync(journal).sort() }, before)
+      for (;;) fs.writeSync(ballastFd, Buffer.alloc(64 << 10))
+    } catch {
+      // full
     }
-  }
-  assert.ok(refused)
-  await writer.sync()
-  fs.closeSync(ballastFd)
-  fs.rmSync(ballast)
-  // Also over the end of the segment, where a new one must be created.
-  for (let i = 0; i < 12; i++) await writer.durable(append(writer, i, new Uint8Array(300_000).fill(1)))
-  assert.ok(listSegments(journal).length > 1)
-  await writer.close()
-  assert.is(failures, 0)
-  const seqs = [...readTransactions(journal, 1)].map(({ seq }) => seq)
-  assert.equal(seqs, order(writer.nextSeq - 1))
-})
+    const content = () => [...readTransactions(journal, 1)].length
+    // What was allocated ahead is used up first; then every size is refused.
+    let refused = false
+    for (let i = 0; i < 100 && !refused; i++) {
+      const before = { seq: writer.nextSeq, transactions: content(), names: fs.readdirSync(journal).sort() }
+      try {
+        await writer.durable(append(writer, i, new Uint8Array(200_000).fill(1)))
+      } catch (error) {
+        refused = true
+        assert.match((error as Error).message, /the journal cannot be extended: ENOSPC/)
+        assert.ok((error as { hint?: string }).hint)
+        assert.equal({ seq: writer.nextSeq, transactions: content(), names: fs.readdirSync(journal).sort() }, before)
+      }
+    }
+    assert.ok(refused)
+    await writer.sync()
+    fs.closeSync(ballastFd)
+    fs.rmSync(ballast)
+    // Also over the end of the segment, where a new one must be created.
+    for (let i = 0; i < 12; i++) await writer.durable(append(writer, i, new Uint8Array(300_000).fill(1)))
+    assert.ok(listSegments(journal).length > 1)
+    await writer.close()
+    assert.is(failures, 0)
+    const seqs = [...readTransactions(journal, 1)].map(({ seq }) => seq)
+    assert.equal(seqs, order(writer.nextSeq - 1))
+  },
+)
 
 onFullDisk('a full disk at the end of a segment leaves the old one in use', async () => {
   const disk = temporaryDirectory('disk')
@@ -279,7 +306,10 @@ onFullDisk('a full disk at the end of a segment leaves the old one in use', asyn
   fs.rmSync(path.join(disk, 'ballast'))
   await writer.durable(append(writer, 2))
   await writer.close()
-  assert.equal([...readTransactions(journal, 1)].map(({ seq }) => seq), [1, 2])
+  assert.equal(
+    [...readTransactions(journal, 1)].map(({ seq }) => seq),
+    [1, 2],
+  )
 })
 
 test('the mark stands where the journal ends', async () => {

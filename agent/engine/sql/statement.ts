@@ -26,7 +26,12 @@ export type Statement = { readonly text: string; readonly tokens: readonly Token
     }
   | { readonly kind: 'delete'; readonly target: QualifiedName; readonly returning: Clause | undefined }
   | { readonly kind: 'truncate'; readonly target: QualifiedName; readonly targetText: string }
-  | { readonly kind: 'copy-in'; readonly target: QualifiedName; readonly columns: readonly string[] | undefined; readonly options: readonly Token[] }
+  | {
+      readonly kind: 'copy-in'
+      readonly target: QualifiedName
+      readonly columns: readonly string[] | undefined
+      readonly options: readonly Token[]
+    }
   | SchemaStatement
 )
 
@@ -73,7 +78,8 @@ export function parseStatement(text: string, tokens: readonly Token[]): Statemen
       return { ...base, kind: 'commit' }
     case 'rollback':
     case 'abort':
-      if (tokens.some((token) => token.text === 'to' || token.text === 'savepoint')) throw unsupported('SAVEPOINT', 'DuckDB has no savepoints')
+      if (tokens.some((token) => token.text === 'to' || token.text === 'savepoint'))
+        throw unsupported('SAVEPOINT', 'DuckDB has no savepoints')
       return { ...base, kind: 'rollback' }
     case 'savepoint':
     case 'release':
@@ -138,7 +144,10 @@ export function parseStatement(text: string, tokens: readonly Token[]): Statemen
     case 'update_extensions':
       throw new SqlError('42501', `${word.toUpperCase()} is not available to SQL clients of a guarded database`)
     default:
-      throw unsupported(`the statement ${JSON.stringify(first === undefined ? '' : text.slice(first.start, first.end))}`, 'it is not known to be safe to replay')
+      throw unsupported(
+        `the statement ${JSON.stringify(first === undefined ? '' : text.slice(first.start, first.end))}`,
+        'it is not known to be safe to replay',
+      )
   }
 }
 
@@ -154,7 +163,11 @@ function parseExplain(base: { text: string; tokens: readonly Token[] }): Stateme
   for (; tokens[at]?.text === 'analyze' || tokens[at]?.text === 'verbose'; at++) if (tokens[at]?.text === 'analyze') analyzes = true
   const inner = tokens[at] === undefined ? undefined : parseStatement(text, tokens.slice(at))
   const allowed = inner?.kind === 'query' || (!analyzes && inner !== undefined && ['insert', 'update', 'delete'].includes(inner.kind))
-  if (!allowed) throw unsupported(`EXPLAIN${analyzes ? ' ANALYZE' : ''} of anything but a query`, 'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE and DELETE')
+  if (!allowed)
+    throw unsupported(
+      `EXPLAIN${analyzes ? ' ANALYZE' : ''} of anything but a query`,
+      'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE and DELETE',
+    )
   return { ...base, kind: 'query' }
 }
 
@@ -162,7 +175,11 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
   const { text, tokens } = base
   const head = tokens[verb]
   const find = (word: string, from: number) =>
-    firstAtDepth(tokens, (token, i) => token.kind === 'word' && token.text === word && !(word === 'from' && tokens[i - 1]?.text === 'distinct'), from)
+    firstAtDepth(
+      tokens,
+      (token, i) => token.kind === 'word' && token.text === word && !(word === 'from' && tokens[i - 1]?.text === 'distinct'),
+      from,
+    )
   const clause = (word: string, from: number, ...until: string[]): Clause | undefined => {
     const at = find(word, from)
     if (at === -1) return undefined
@@ -186,7 +203,10 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
         else {
           const set = find('set', action)
           const stop = [find('where', set), find('returning', set)].filter((i) => i !== -1)
-          conflict = set === -1 ? { action: 'replace' } : { action: 'update', assigned: assignedColumns(tokens, set + 1, Math.min(...stop, tokens.length)) }
+          conflict =
+            set === -1
+              ? { action: 'replace' }
+              : { action: 'update', assigned: assignedColumns(tokens, set + 1, Math.min(...stop, tokens.length)) }
         }
       }
       return { ...base, kind: 'insert', target: name, conflict, returning: clause('returning', next) }
@@ -279,7 +299,8 @@ function parseCopy(base: { text: string; tokens: readonly Token[] }): Statement 
     at++
   }
   if (tokens[at]?.text !== 'from') throw unsupported('COPY … TO', 'run a SELECT; psql has \\copy (SELECT …)')
-  if (tokens[at + 1]?.text !== 'stdin') throw new SqlError('42501', 'COPY from a file is not available to SQL clients', { hint: 'COPY … FROM STDIN, or psql \\copy' })
+  if (tokens[at + 1]?.text !== 'stdin')
+    throw new SqlError('42501', 'COPY from a file is not available to SQL clients', { hint: 'COPY … FROM STDIN, or psql \\copy' })
   return { ...base, kind: 'copy-in', target: name, columns, options: tokens.slice(at + 2) }
 }
 

@@ -23,7 +23,9 @@ const oneOf = (sql: string, ...texts: string[]): RandomType => ({ sql, value: (r
 const decimal = (width: number, scale: number): RandomType => ({
   sql: `DECIMAL(${width},${scale})`,
   value: (random) => {
-    const digits = Array.from({ length: random.chance(0.3) ? width : random.int(1, width) }, () => random.int(0, 9)).join('').padStart(scale + 1, '0')
+    const digits = Array.from({ length: random.chance(0.3) ? width : random.int(1, width) }, () => random.int(0, 9))
+      .join('')
+      .padStart(scale + 1, '0')
     const text = scale === 0 ? digits.slice(0, width) : `${digits.slice(0, -scale)}.${digits.slice(-scale)}`
     return `'${random.chance(0.5) ? '-' : ''}${digits.length > width ? `0.${'1'.repeat(scale)}` : text}'::DECIMAL(${width},${scale})`
   },
@@ -31,13 +33,24 @@ const decimal = (width: number, scale: number): RandomType => ({
 
 const floating = (sql: string, ...extremes: string[]): RandomType => ({
   sql,
-  value: (random) => `'${random.chance(0.5) ? random.pick(['NaN', 'Infinity', '-Infinity', '-0.0', '0', '1.5', ...extremes]) : random.float() * 10 ** random.int(-30, 30)}'::${sql}`,
+  value: (random) =>
+    `'${random.chance(0.5) ? random.pick(['NaN', 'Infinity', '-Infinity', '-0.0', '0', '1.5', ...extremes]) : random.float() * 10 ** random.int(-30, 30)}'::${sql}`,
 })
 
 /** Text of any code points but surrogates, quotes and zero included. */
 export function randomText(random: Random): string {
   return Array.from({ length: random.chance(0.05) ? random.int(200, 5_000) : random.int(0, 12) }, () => {
-    const plane = random.pick([[0x20, 0x7e], [0x20, 0x7e], [1, 0x1f], [0xa0, 0x24f], [0x4e00, 0x4eff], [0xe000, 0xffff], [0x1f300, 0x1f6ff], [0x20000, 0x2ffff], [0xf0000, 0x10ffff]])
+    const plane = random.pick([
+      [0x20, 0x7e],
+      [0x20, 0x7e],
+      [1, 0x1f],
+      [0xa0, 0x24f],
+      [0x4e00, 0x4eff],
+      [0xe000, 0xffff],
+      [0x1f300, 0x1f6ff],
+      [0x20000, 0x2ffff],
+      [0xf0000, 0x10ffff],
+    ])
     return String.fromCodePoint(random.int(plane[0] as number, plane[1] as number))
   }).join('')
 }
@@ -52,7 +65,8 @@ const varchar: RandomType = {
 
 const blob: RandomType = {
   sql: 'BLOB',
-  value: (random) => `'${Array.from(random.bytes(random.int(0, 40)), (byte) => `\\x${byte.toString(16).padStart(2, '0').toUpperCase()}`).join('')}'::BLOB`,
+  value: (random) =>
+    `'${Array.from(random.bytes(random.int(0, 40)), (byte) => `\\x${byte.toString(16).padStart(2, '0').toUpperCase()}`).join('')}'::BLOB`,
 }
 
 const uuid: RandomType = {
@@ -65,7 +79,8 @@ const uuid: RandomType = {
 
 const json: RandomType = {
   sql: 'JSON',
-  value: (random) => `'${JSON.stringify(random.pick<unknown>([{}, [1, 'a', null], { a: { b: 'x"y' } }, 'text', 12.5, null, true])).replaceAll("'", "''")}'::JSON`,
+  value: (random) =>
+    `'${JSON.stringify(random.pick<unknown>([{}, [1, 'a', null], { a: { b: 'x"y' } }, 'text', 12.5, null, true])).replaceAll("'", "''")}'::JSON`,
 }
 
 export const integers = [
@@ -83,7 +98,13 @@ export const integers = [
 
 export const scalars: readonly RandomType[] = [
   ...integers,
-  oneOf('BIGNUM', '0', '-1', '123456789012345678901234567890123456789012345678901234567890', '-99999999999999999999999999999999999999999999'),
+  oneOf(
+    'BIGNUM',
+    '0',
+    '-1',
+    '123456789012345678901234567890123456789012345678901234567890',
+    '-99999999999999999999999999999999999999999999',
+  ),
   decimal(4, 1),
   decimal(9, 4),
   decimal(18, 2),
@@ -112,7 +133,9 @@ export const scalars: readonly RandomType[] = [
 /** Types that a key can have. */
 export const keys: readonly RandomType[] = [
   ...integers,
-  ...scalars.filter(({ sql }) => ['VARCHAR', 'DATE', 'TIMESTAMP', 'UUID', 'DECIMAL(18,2)', 'DOUBLE', 'BLOB', 'TIME', 'TIMESTAMP WITH TIME ZONE'].includes(sql)),
+  ...scalars.filter(({ sql }) =>
+    ['VARCHAR', 'DATE', 'TIMESTAMP', 'UUID', 'DECIMAL(18,2)', 'DOUBLE', 'BLOB', 'TIME', 'TIMESTAMP WITH TIME ZONE'].includes(sql),
+  ),
 ]
 
 export function randomType(random: Random, depth = 2): RandomType {
@@ -140,7 +163,11 @@ export function randomType(random: Random, depth = 2): RandomType {
     }
     default: {
       const sql = `UNION(num ${inner.sql}, str VARCHAR)`
-      return { sql, value: (from) => (from.chance(0.5) ? `union_value(num := ${inner.value(from)})::${sql}` : `union_value(str := ${varchar.value(from)})::${sql}`) }
+      return {
+        sql,
+        value: (from) =>
+          from.chance(0.5) ? `union_value(num := ${inner.value(from)})::${sql}` : `union_value(str := ${varchar.value(from)})::${sql}`,
+      }
     }
   }
 }

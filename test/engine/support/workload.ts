@@ -3,12 +3,12 @@
  * the point is that whatever the database is afterwards, a replay of the journal gives the same.
  */
 
-import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import type pg from 'pg'
 import copyStreams from 'pg-copy-streams'
-import type { Random } from '../../support/random.ts'
 import { rowsOf } from '../../support/engine.ts'
+import type { Random } from '../../support/random.ts'
 import { keys, type RandomType, randomText, randomType } from './random-types.ts'
 
 interface Column {
@@ -48,7 +48,8 @@ export class Workload {
 
   async run(steps: number): Promise<void> {
     const first = this.#clients[0] as { client: pg.Client; open: boolean }
-    if (this.#names === 0) await this.#run(first, "CREATE SEQUENCE main.seq; CREATE TYPE main.mood AS ENUM ('glad', 'sad', 'ñ''x'); CREATE SCHEMA other")
+    if (this.#names === 0)
+      await this.#run(first, "CREATE SEQUENCE main.seq; CREATE TYPE main.mood AS ENUM ('glad', 'sad', 'ñ''x'); CREATE SCHEMA other")
     await this.#schema(() => this.#createTable())
     for (let i = 0; i < steps; i++) await this.#step()
     for (const one of this.#clients) if (one.open) await this.#end(one)
@@ -81,7 +82,11 @@ export class Workload {
     await this.#learn()
   }
 
-  async #run(one: { client: pg.Client; open: boolean }, text: string, work = () => one.client.query(text) as Promise<unknown>): Promise<boolean> {
+  async #run(
+    one: { client: pg.Client; open: boolean },
+    text: string,
+    work = () => one.client.query(text) as Promise<unknown>,
+  ): Promise<boolean> {
     try {
       await work()
       this.log.push(text)
@@ -90,7 +95,8 @@ export class Workload {
       const code = (error as { code?: string }).code ?? 'none'
       this.failures.set(code, (this.failures.get(code) ?? 0) + 1)
       this.log.push(`-- ${code} ${(error as Error).message.slice(0, 160).replaceAll('\n', ' ')}\n${text}`)
-      if (code === 'none' || code.startsWith('XX') || code.startsWith('08')) throw new Error(`${text}\nfailed: ${String(error)}`, { cause: error })
+      if (code === 'none' || code.startsWith('XX') || code.startsWith('08'))
+        throw new Error(`${text}\nfailed: ${String(error)}`, { cause: error })
       if (one.open) {
         one.open = false
         if (this.#alone === one) this.#alone = undefined
@@ -104,7 +110,8 @@ export class Workload {
     const text = make()
     if (text === undefined) return
     const path = this.#random.pick(this.#schemas)
-    if (this.#random.chance(0.2)) await this.#run(one, `SET search_path = ${quote(path)}; SET TimeZone = '${this.#random.pick(['UTC', 'Asia/Tokyo'])}'`)
+    if (this.#random.chance(0.2))
+      await this.#run(one, `SET search_path = ${quote(path)}; SET TimeZone = '${this.#random.pick(['UTC', 'Asia/Tokyo'])}'`)
     await this.#run(one, text)
     this.#alone = one.open ? one : undefined
     await this.#learn()
@@ -134,7 +141,10 @@ export class Workload {
       if (constraints.some(([s, t, c]) => s === schema && t === table && c === name)) entry.key.push(column)
     }
     this.#tables = [...tables.values()]
-    const schemas = await rowsOf(client, "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database() AND NOT internal AND schema_name <> 'daemonguard'")
+    const schemas = await rowsOf(
+      client,
+      "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database() AND NOT internal AND schema_name <> 'daemonguard'",
+    )
     this.#schemas = ['main', ...schemas.map(([name]) => name as string).filter((name) => name !== 'main')]
   }
 
@@ -171,16 +181,19 @@ export class Workload {
     for (let i = random.int(1, 5); i > 0; i--) columns.push(this.#column(`c${i}`))
     if (random.chance(0.3)) columns.push('stamp TIMESTAMP DEFAULT now()')
     if (random.chance(0.3)) columns.push('r DOUBLE DEFAULT random()')
-    if (random.chance(0.2)) columns.push("u UUID DEFAULT uuid()")
+    if (random.chance(0.2)) columns.push('u UUID DEFAULT uuid()')
     if (random.chance(0.3)) columns.push("n BIGINT DEFAULT nextval('main.seq')")
     if (random.chance(0.2)) columns.push('m main.mood')
     if (random.chance(0.2)) columns.push('x INTEGER UNIQUE')
     if (random.chance(0.2)) columns.push('y INTEGER CHECK (y < 1000)', 'g INTEGER GENERATED ALWAYS AS (y * 2)')
     const parent = this.#tables.find(({ key }) => key.length === 1 && key[0]?.sql === 'INTEGER')
-    if (parent !== undefined && random.chance(0.4)) columns.push(`parent INTEGER REFERENCES ${parent.path} (${quote(parent.key[0]?.name ?? '')})`)
+    if (parent !== undefined && random.chance(0.4))
+      columns.push(`parent INTEGER REFERENCES ${parent.path} (${quote(parent.key[0]?.name ?? '')})`)
     if (composite) columns.push('PRIMARY KEY (id, id2)')
-    return `CREATE ${random.chance(0.1) ? 'OR REPLACE ' : ''}TABLE ${random.chance(0.1) ? 'IF NOT EXISTS ' : ''}${this.#place()}${this.#name('t')} (${columns.join(', ')})`
-      .replace('OR REPLACE TABLE IF NOT EXISTS', 'TABLE IF NOT EXISTS')
+    return `CREATE ${random.chance(0.1) ? 'OR REPLACE ' : ''}TABLE ${random.chance(0.1) ? 'IF NOT EXISTS ' : ''}${this.#place()}${this.#name('t')} (${columns.join(', ')})`.replace(
+      'OR REPLACE TABLE IF NOT EXISTS',
+      'TABLE IF NOT EXISTS',
+    )
   }
 
   #column(name: string): string {
@@ -198,14 +211,22 @@ export class Workload {
     const table = this.#tables.length === 0 ? undefined : random.pick(this.#tables)
     const column = table === undefined ? undefined : random.pick(table.columns)
     const name = column === undefined ? '' : quote(column.name)
-    const onTable = (text: (table: Table) => string) => (table === undefined ? undefined : text(table))
+    const onTable = (text: (table: Table) => string | undefined) => (table === undefined ? undefined : text(table))
     const choices: (() => string | undefined)[] = [
       () => this.#createTable(),
       () => this.#createTable(),
       () => this.#createTable(),
-      () => onTable(({ path }) => `CREATE ${random.chance(0.2) ? 'OR REPLACE ' : ''}TABLE ${this.#place()}${this.#name('t')} AS SELECT *, random() AS rnd, now() AS at2 FROM ${path}`),
+      () =>
+        onTable(
+          ({ path }) =>
+            `CREATE ${random.chance(0.2) ? 'OR REPLACE ' : ''}TABLE ${this.#place()}${this.#name('t')} AS SELECT *, random() AS rnd, now() AS at2 FROM ${path}`,
+        ),
       () => onTable(({ path }) => `ALTER TABLE ${path} ADD COLUMN ${this.#column(this.#name('a'))}`),
-      () => onTable(({ path }) => `ALTER TABLE ${path} ADD COLUMN ${this.#name('a')} ${random.pick(['TIMESTAMP DEFAULT now()', 'DOUBLE DEFAULT random()', "VARCHAR DEFAULT upper('x')", 'DATE DEFAULT CURRENT_DATE', "BIGINT DEFAULT nextval('main.seq')"])}`),
+      () =>
+        onTable(
+          ({ path }) =>
+            `ALTER TABLE ${path} ADD COLUMN ${this.#name('a')} ${random.pick(['TIMESTAMP DEFAULT now()', 'DOUBLE DEFAULT random()', "VARCHAR DEFAULT upper('x')", 'DATE DEFAULT CURRENT_DATE', "BIGINT DEFAULT nextval('main.seq')"])}`,
+        ),
       () => onTable(({ path }) => `ALTER TABLE ${path} DROP COLUMN ${name}`),
       () => onTable(({ path }) => `ALTER TABLE ${path} RENAME COLUMN ${name} TO ${this.#name('b')}`),
       () => onTable(({ path }) => `ALTER TABLE ${path} RENAME TO ${this.#name('t')}`),
@@ -215,12 +236,20 @@ export class Workload {
       () => onTable(({ path }) => `ALTER TABLE ${path} ALTER COLUMN ${name} DROP NOT NULL`),
       () => onTable(({ path }) => `CREATE ${random.chance(0.2) ? 'UNIQUE ' : ''}INDEX ${this.#name('i')} ON ${path} (${name})`),
       () => `DROP INDEX IF EXISTS ${this.#place()}${this.#name('i')}`,
-      () => onTable(({ path }) => `CREATE ${random.chance(0.5) ? 'OR REPLACE ' : ''}VIEW ${this.#place()}${this.#name('v')} AS SELECT * FROM ${path}`),
+      () =>
+        onTable(
+          ({ path }) => `CREATE ${random.chance(0.5) ? 'OR REPLACE ' : ''}VIEW ${this.#place()}${this.#name('v')} AS SELECT * FROM ${path}`,
+        ),
       () => `DROP VIEW IF EXISTS ${this.#place()}${this.#name('v')}`,
       () => `CREATE SEQUENCE IF NOT EXISTS main.seq START ${random.int(1, 50)}`,
-      () => `CREATE SEQUENCE ${this.#place()}${this.#name('s')} INCREMENT ${random.pick([1, 3, -2])} ${random.chance(0.3) ? 'MINVALUE -5 MAXVALUE 5 START 1 CYCLE' : ''}`,
+      () =>
+        `CREATE SEQUENCE ${this.#place()}${this.#name('s')} INCREMENT ${random.pick([1, 3, -2])} ${random.chance(0.3) ? 'MINVALUE -5 MAXVALUE 5 START 1 CYCLE' : ''}`,
       () => `DROP SEQUENCE IF EXISTS ${this.#place()}${this.#name('s')}`,
-      () => onTable(({ path }) => `CREATE TYPE ${this.#place()}${this.#name('e')} AS ENUM (SELECT DISTINCT ${name}::VARCHAR FROM ${path} WHERE ${name} IS NOT NULL)`),
+      () =>
+        onTable(
+          ({ path }) =>
+            `CREATE TYPE ${this.#place()}${this.#name('e')} AS ENUM (SELECT DISTINCT ${name}::VARCHAR FROM ${path} WHERE ${name} IS NOT NULL)`,
+        ),
       () => `CREATE SCHEMA ${this.#name('schema')}`,
       () => `CREATE OR REPLACE MACRO ${this.#place()}${this.#name('m')}(a, b := 2) AS a + b`,
       () => onTable(({ path }) => `COMMENT ON TABLE ${path} IS 'it''s ${random.int(1, 9)}'`),
@@ -254,14 +283,22 @@ export class Workload {
       ])
     }
     const returning = () => random.pick(['', '', ' RETURNING *', ` RETURNING ${quote(random.pick(table.columns).name)} AS back, 1`])
-    const rows = (list: readonly Column[], count: number) => Array.from({ length: count }, () => `(${list.map((column) => this.#value(column)).join(', ')})`).join(', ')
+    const rows = (list: readonly Column[], count: number) =>
+      Array.from({ length: count }, () => `(${list.map((column) => this.#value(column)).join(', ')})`).join(', ')
     const into = (list: readonly Column[]) => `INTO ${path} (${list.map(({ name }) => quote(name)).join(', ')})`
     const insert = () => {
       const list = random.chance(0.5) ? columns : [...new Set([...key, ...some()])]
       return `${into(list)} VALUES ${rows(list, random.int(1, random.chance(0.1) ? 40 : 4))}`
     }
     const conflict = key.map(({ name }) => quote(name)).join(', ')
-    const kept = rest.length === 0 ? '' : random.shuffle(rest).slice(0, random.int(1, rest.length)).map(({ name }) => `${quote(name)} = excluded.${quote(name)}`).join(', ')
+    const kept =
+      rest.length === 0
+        ? ''
+        : random
+            .shuffle(rest)
+            .slice(0, random.int(1, rest.length))
+            .map(({ name }) => `${quote(name)} = excluded.${quote(name)}`)
+            .join(', ')
     const set = rest.length === 0 ? assign(columns) : assign(random.shuffle(rest).slice(0, random.int(1, rest.length)))
     const integerKey = key.length === 1 && key[0]?.sql === 'INTEGER'
     const id = integerKey ? quote(key[0]?.name ?? '') : ''
@@ -271,20 +308,42 @@ export class Workload {
       () => `INSERT ${insert()}`,
       () => `INSERT INTO ${path} DEFAULT VALUES${returning()}`,
       () => `INSERT ${insert()} ON CONFLICT DO NOTHING${returning()}`,
-      () => (key.length === 0 || kept === '' ? `INSERT ${insert()}` : `INSERT ${insert()} ON CONFLICT (${conflict}) DO UPDATE SET ${kept}${returning()}`),
+      () =>
+        key.length === 0 || kept === ''
+          ? `INSERT ${insert()}`
+          : `INSERT ${insert()} ON CONFLICT (${conflict}) DO UPDATE SET ${kept}${returning()}`,
       () => `INSERT OR ${random.pick(['REPLACE', 'IGNORE'])} ${insert()}${returning()}`,
-      () => (integerKey ? `INSERT INTO ${path} (${id}) SELECT i FROM range(${random.int(40, 60)}, ${random.int(60, 90)}) r(i)${random.chance(0.5) ? ' ON CONFLICT DO NOTHING' : ''}` : `INSERT ${insert()}`),
-      () => (integerKey ? `INSERT INTO ${path} SELECT * REPLACE (${id} + ${random.int(1, 200)} AS ${id}) FROM ${path}` : `INSERT ${insert()}`).replace('SELECT *', table.columns.some(({ generated }) => generated) ? 'SELECT * EXCLUDE (g)' : 'SELECT *'),
+      () =>
+        integerKey
+          ? `INSERT INTO ${path} (${id}) SELECT i FROM range(${random.int(40, 60)}, ${random.int(60, 90)}) r(i)${random.chance(0.5) ? ' ON CONFLICT DO NOTHING' : ''}`
+          : `INSERT ${insert()}`,
+      () =>
+        (integerKey
+          ? `INSERT INTO ${path} SELECT * REPLACE (${id} + ${random.int(1, 200)} AS ${id}) FROM ${path}`
+          : `INSERT ${insert()}`
+        ).replace('SELECT *', table.columns.some(({ generated }) => generated) ? 'SELECT * EXCLUDE (g)' : 'SELECT *'),
       () => `UPDATE ${path} SET ${set} WHERE ${where()}${returning()}`,
       () => `UPDATE ${path} SET ${set} WHERE ${where()}`,
       () => `UPDATE ${path} AS z SET ${set}${random.chance(0.5) ? '' : ` WHERE ${where()}`}`,
-      () => (integerKey ? `UPDATE ${path} SET ${id} = ${id} + ${random.int(100, 10_000)} WHERE ${where()}${returning()}` : `UPDATE ${path} SET ${set}`),
+      () =>
+        integerKey
+          ? `UPDATE ${path} SET ${id} = ${id} + ${random.int(100, 10_000)} WHERE ${where()}${returning()}`
+          : `UPDATE ${path} SET ${set}`,
       () => `UPDATE ${path} SET ${assign(some())} WHERE ${where()}`,
-      () => (integerKey && rest.length > 0 ? `UPDATE ${path} AS a SET ${assign([random.pick(rest)])} FROM (SELECT i FROM range(1, 20) r(i)) AS b WHERE a.${id} = b.i` : `UPDATE ${path} SET ${set}`),
-      () => (integerKey && rest.length > 0 ? `WITH few AS (SELECT ${id} AS k FROM ${path} ORDER BY random() LIMIT 4) UPDATE ${path} SET ${assign([random.pick(rest)])} WHERE ${id} IN (SELECT k FROM few)${returning()}` : `DELETE FROM ${path} WHERE ${where()}`),
+      () =>
+        integerKey && rest.length > 0
+          ? `UPDATE ${path} AS a SET ${assign([random.pick(rest)])} FROM (SELECT i FROM range(1, 20) r(i)) AS b WHERE a.${id} = b.i`
+          : `UPDATE ${path} SET ${set}`,
+      () =>
+        integerKey && rest.length > 0
+          ? `WITH few AS (SELECT ${id} AS k FROM ${path} ORDER BY random() LIMIT 4) UPDATE ${path} SET ${assign([random.pick(rest)])} WHERE ${id} IN (SELECT k FROM few)${returning()}`
+          : `DELETE FROM ${path} WHERE ${where()}`,
       () => `DELETE FROM ${path} WHERE ${where()}${returning()}`,
       () => `DELETE FROM ${path} WHERE random() < 0.3${returning()}`,
-      () => (integerKey ? `DELETE FROM ${path} USING (SELECT i FROM range(1, 8) r(i)) AS b WHERE ${path}.${id} = b.i` : `DELETE FROM ${path} WHERE ${where()}`),
+      () =>
+        integerKey
+          ? `DELETE FROM ${path} USING (SELECT i FROM range(1, 8) r(i)) AS b WHERE ${path}.${id} = b.i`
+          : `DELETE FROM ${path} WHERE ${where()}`,
       () => (random.chance(0.2) ? `TRUNCATE ${path}` : `DELETE FROM ${path} WHERE ${where()}`),
       () => "SELECT nextval('main.seq')",
       () => "SELECT nextval('main.seq') FROM range(3)",
@@ -300,7 +359,13 @@ export class Workload {
       const numeric = /^(TINYINT|SMALLINT|INTEGER|BIGINT|DOUBLE|DECIMAL)/.test(column.sql)
       if (!key.includes(column) && random.chance(0.15)) return null
       if (numeric) return String(random.int(0, 99))
-      return column.sql === 'VARCHAR' ? randomText(random) : column.sql === 'BOOLEAN' ? 'true' : /^(DATE|TIMESTAMP)/.test(column.sql) ? '2026-11-23 00:00:00' : null
+      return column.sql === 'VARCHAR'
+        ? randomText(random)
+        : column.sql === 'BOOLEAN'
+          ? 'true'
+          : /^(DATE|TIMESTAMP)/.test(column.sql)
+            ? '2026-11-23 00:00:00'
+            : null
     })
     const text = `INSERT INTO ${path} (${columns.map(({ name }) => quote(name)).join(', ')}) VALUES (${columns.map((_, i) => `$${i + 1}`).join(', ')})`
     await this.#run(one, `${text} -- ${JSON.stringify(values)}`, () => one.client.query(text, values))
@@ -311,8 +376,15 @@ export class Workload {
     const { path, columns } = random.pick(this.#tables)
     const list = columns.filter(({ generated, sql }) => !generated && ['INTEGER', 'VARCHAR', 'BIGINT', 'DOUBLE', 'BLOB'].includes(sql))
     if (list.length === 0) return
-    const escape = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('\t', '\\t').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
-    const field = ({ sql }: Column) => (sql === 'VARCHAR' ? escape(randomText(random)) : sql === 'BLOB' ? '\\\\x00ff27' : random.chance(0.2) ? '\\N' : String(random.int(1, 100_000)))
+    const escaped = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('\t', '\\t').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
+    const field = ({ sql }: Column) =>
+      sql === 'VARCHAR'
+        ? escaped(randomText(random))
+        : sql === 'BLOB'
+          ? '\\\\x00ff27'
+          : random.chance(0.2)
+            ? '\\N'
+            : String(random.int(1, 100_000))
     const data = Array.from({ length: random.int(1, 50) }, () => `${list.map(field).join('\t')}\n`).join('')
     const text = `COPY ${path} (${list.map(({ name }) => quote(name)).join(', ')}) FROM STDIN`
     await this.#run(one, text, () => pipeline(Readable.from([data]), one.client.query(copyStreams.from(text))))

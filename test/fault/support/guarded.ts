@@ -71,11 +71,9 @@ export class Guarded {
   /** Starts an agent and waits until its engine serves. */
   async start(): Promise<void> {
     const agent = this.startAgent()
-    await waitFor(
-      'the agent and its engine serve',
-      async () => agent.exit !== null || (await this.status()).engine.state === 'up',
-      { deadline: patience },
-    ).catch((error: Error) => {
+    await waitFor('the agent and its engine serve', async () => agent.exit !== null || (await this.status()).engine.state === 'up', {
+      deadline: patience,
+    }).catch((error: Error) => {
       throw new Error(`${error.message}\n${this.describe()}`, { cause: error })
     })
     if (agent.exit !== null) throw new Error(`the agent ended (${JSON.stringify(agent.exit)}):\n${this.describe()}`)
@@ -108,7 +106,9 @@ export class Guarded {
       )
     } catch (error) {
       const { engine, lag, incidents, problems } = last ?? {}
-      throw new Error(`${String(error)}\n${JSON.stringify({ engine, lag, problems, incidents }, null, 1)}\n${this.describe()}`, { cause: error })
+      throw new Error(`${String(error)}\n${JSON.stringify({ engine, lag, problems, incidents }, null, 1)}\n${this.describe()}`, {
+        cause: error,
+      })
     }
     return last as StatusReport
   }
@@ -164,7 +164,13 @@ export class Guarded {
 
   /** A connected client that never throws out of an event. */
   async connect(): Promise<pg.Client> {
-    const client = new pg.Client({ host: '127.0.0.1', port: this.port, user: 'trader', database: 'trade_data', connectionTimeoutMillis: 10_000 })
+    const client = new pg.Client({
+      host: '127.0.0.1',
+      port: this.port,
+      user: 'trader',
+      database: 'trade_data',
+      connectionTimeoutMillis: 10_000,
+    })
     client.on('error', () => {}) // the query under way, or the next one, rejects as well
     await client.connect()
     return client
@@ -185,7 +191,8 @@ export class Guarded {
   /** The last lines of the agents' and the engine's logs, for a test that fails. */
   describe(lines = 12): string {
     const engineLog = path.join(this.data, 'engine.log')
-    const tail = (text: string) => text
+    const tail = (text: string) =>
+      text
         .trimEnd()
         .split('\n')
         .slice(-lines)

@@ -17,7 +17,11 @@ export function expectedRows(writers: Writers): { singles: Lines; legs: Lines } 
 }
 
 /** Everything that was acknowledged is there once, whole, and nothing else: in DuckDB, and in the stores that are given. */
-export async function assertSettled(guarded: Guarded, writers: Writers, stores: { redis?: string; clickhouse?: string } = {}): Promise<void> {
+export async function assertSettled(
+  guarded: Guarded,
+  writers: Writers,
+  stores: { redis?: string; clickhouse?: string } = {},
+): Promise<void> {
   assert.equal(writers.halves, [], 'half transactions')
   const expected = expectedRows(writers)
   assertSame('singles in DuckDB', await inDuckDB(guarded, 'singles', singles), expected.singles)

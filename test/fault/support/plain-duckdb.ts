@@ -14,10 +14,10 @@ for (const statement of [
   'CREATE TABLE brokers (id INTEGER PRIMARY KEY, name VARCHAR NOT NULL)',
   "INSERT INTO brokers VALUES (1, 'Aldous'), (2, 'Birkin')",
   'CREATE SEQUENCE ticket START 1',
-  'CREATE TABLE trades (id BIGINT PRIMARY KEY, broker INTEGER REFERENCES brokers (id), price DECIMAL(18,2), ticket BIGINT DEFAULT nextval(\'ticket\'))',
+  "CREATE TABLE trades (id BIGINT PRIMARY KEY, broker INTEGER REFERENCES brokers (id), price DECIMAL(18,2), ticket BIGINT DEFAULT nextval('ticket'))",
   'CREATE INDEX by_price ON trades (price)',
   'CREATE VIEW volume AS SELECT broker, count(*) AS n FROM trades GROUP BY broker',
-  'INSERT INTO trades SELECT i, 1 + i % 2, i / 4, nextval(\'ticket\') FROM range(1, 1001) r(i)',
+  "INSERT INTO trades SELECT i, 1 + i % 2, i / 4, nextval('ticket') FROM range(1, 1001) r(i)",
   'CHECKPOINT',
 ])
   await connection.run(statement)

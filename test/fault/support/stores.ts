@@ -15,7 +15,10 @@ export async function inDuckDB(guarded: Guarded, table: string, columns: readonl
 
 /** Plain, without FINAL: what was only ever inserted must be there once. */
 export async function inClickHouse(url: string, table: string, columns: readonly string[]): Promise<Lines> {
-  const rows = await clickHouseRows(url, `SELECT ${columns.map((column) => `toString(${column})`).join(', ')} FROM ${table} WHERE _dg_host = '${host}'`)
+  const rows = await clickHouseRows(
+    url,
+    `SELECT ${columns.map((column) => `toString(${column})`).join(', ')} FROM ${table} WHERE _dg_host = '${host}'`,
+  )
   return rows.map((row) => row.join('|')).sort()
 }
 

@@ -4,7 +4,7 @@
  * The tables have no key on purpose: a unique index would hide a row that was written twice.
  */
 
-import pg from 'pg'
+import type pg from 'pg'
 import { systemClock } from '../../../agent/clock.ts'
 import type { Guarded } from './guarded.ts'
 
