@@ -30,8 +30,10 @@ export async function endInOrder(
 ): Promise<void> {
   const { checkpoint, clock, log } = options
   if (connection !== null) {
+    const answered = new AbortController()
     try {
-      await Promise.race([connection.shutdown({ checkpoint }), clock.sleep(terminationGraceMs)])
+      await Promise.race([connection.shutdown({ checkpoint }), clock.sleep(terminationGraceMs, answered.signal)])
+      answered.abort()
       if (await endsWithin(engine, checkpoint ? checkpointGraceMs : terminationGraceMs, clock)) return
     } catch (error) {
       if (await endsWithin(engine, 0, clock)) return

@@ -55,11 +55,11 @@ async function start(
   return { plugin: await redisMirror.start(context, parsed), context, consumer }
 }
 
-async function mirrored(seq: number, deadline = 20_000): Promise<void> {
+async function mirrored(seq: number, { deadline = 20_000, signal }: { deadline?: number; signal?: AbortSignal } = {}): Promise<void> {
   await waitFor(
     `the watermark to reach ${seq}`,
     async () => Number(await redis.hget(keys.watermark, 'seq')) === seq && (await redis.hget(keys.watermark, 'part')) === null,
-    { deadline },
+    { deadline, signal },
   )
 }
 
@@ -130,7 +130,9 @@ test('a crash of the agent at any durable step, or a connection cut before or af
       proxy.onCut = resolve
     })
     proxy.cutAt(random.int(1, 8), random.pick(['before', 'after']))
-    await Promise.race([mirror.consumer.died, cutOff, mirrored(workload.seq)])
+    const over = new AbortController()
+    await Promise.race([mirror.consumer.died, cutOff, mirrored(workload.seq, { signal: over.signal })])
+    over.abort()
     mirror.consumer.die()
     proxy.refuse()
     void mirror.plugin.stop()

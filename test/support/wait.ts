@@ -4,11 +4,14 @@ import { waitUntil } from '../../agent/clock.ts'
 
 export { waitUntil }
 
-/** Polls until `condition` holds; throws, naming `what`, when `deadline` ms (default 10 s) have passed. A condition that throws counts as not yet. */
+/**
+ * Polls until `condition` holds; throws, naming `what`, when `deadline` ms (default 10 s) have passed. A condition that throws counts as not
+ * yet. Ends without an error when `signal` aborts: for the losers of a race, which would poll on.
+ */
 export async function waitFor(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  options: { deadline?: number; every?: number } = {},
+  options: { deadline?: number; every?: number; signal?: AbortSignal } = {},
 ): Promise<void> {
   const deadline = options.deadline ?? 10_000
   let last: unknown
@@ -21,7 +24,7 @@ export async function waitFor(
         return false
       }
     },
-    { deadline, every: options.every },
+    { deadline, every: options.every, signal: options.signal },
   )
-  if (!held) throw new Error(`waited ${deadline} ms in vain for: ${what}`, { cause: last })
+  if (!held && !options.signal?.aborted) throw new Error(`waited ${deadline} ms in vain for: ${what}`, { cause: last })
 }

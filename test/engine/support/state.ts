@@ -35,7 +35,7 @@ export async function stateOf(client: pg.Client): Promise<State> {
     )
     const list = columns.flatMap(([name, type]) => [
       `${identifier(name)}::VARCHAR`,
-      ...(type?.startsWith('UNION') ? [`union_tag(${identifier(name)})::VARCHAR`] : []),
+      ...(typeof type === 'string' && /^UNION\(.*\)$/s.test(type) ? [`union_tag(${identifier(name)})::VARCHAR`] : []),
     ])
     state[`rows of ${schema}.${table}`] = lines(
       await rowsOf(client, `SELECT ${list.join(', ')} FROM ${identifier(schema)}.${identifier(table)}`),
