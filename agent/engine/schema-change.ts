@@ -21,6 +21,8 @@ export interface SchemaContext {
   readonly catalog: Catalog
   readonly searchPath: string
   readonly timeZone: string
+  /** Seq of the last commit. Nobody commits while the schema changes. */
+  readonly lastSeq: number
   /** The session has temporary objects. */
   readonly temporary: boolean
 }
@@ -126,6 +128,10 @@ async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatem
   const { tokens, name } = statement
   const from = tokens.findIndex((token) => token.kind === 'word' && (token.text === 'default' || token.text === 'using'))
   if (from === -1 || !(await isVolatile(context, tokens.slice(from + 1)))) return
+  // DuckDB rewrites every row, also those that this transaction's snapshot is too old to show.
+  if (context.transaction.startSeq < context.lastSeq) {
+    throw new SqlError('40001', 'rows have changed since this transaction began', { hint: 'roll back and try again' })
+  }
   const after = await context.catalog.table(
     context.executor.connection,
     [context.catalog.name, before.table.schema, before.table.name],

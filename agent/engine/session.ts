@@ -291,7 +291,11 @@ export class Session implements BackendSession {
     const { catalog } = this.#context
     const transaction = await this.#block.forWriting('exclusive')
     const { searchPath, timeZone } = this.#settings
-    await changeSchema({ executor: this.#executor, transaction, catalog, searchPath, timeZone, temporary: this.#temporary }, statement)
+    const lastSeq = this.#context.pipeline.writer.nextSeq - 1
+    await changeSchema(
+      { executor: this.#executor, transaction, catalog, searchPath, timeZone, lastSeq, temporary: this.#temporary },
+      statement,
+    )
     return statement.tag
   }
 
