@@ -148,7 +148,7 @@ export class Supervisor implements EngineSupervisor {
     await this.#serial(async () => {
       await this.#endAll((process, connection) => endInOrder(process, connection, { ...options, clock, log }))
       this.#running = false
-      this.#situation.become('down', 'stopped by command', 'daemonguard service start')
+      this.#situation.become('down', 'stopped by command', 'daemonguard run')
       this.#situation.settled.resolve()
     })
   }
@@ -218,7 +218,7 @@ export class Supervisor implements EngineSupervisor {
         // The steps contain their own failures: this is a fault of ours, or a process that not even SIGKILL ends.
         const { log } = this.#situation.options
         log.error({ err: error }, `the supervisor failed: ${messageOf(error)}`)
-        const hint = (error instanceof DaemonGuardError && error.hint) || 'daemonguard service restart'
+        const hint = (error instanceof DaemonGuardError && error.hint) || 'daemonguard stop, then daemonguard run'
         if (this.#serving === null) this.#situation.giveUp('supervisor-failed', `the supervisor cannot go on: ${messageOf(error)}`, hint)
       }
     }).then(() => {

@@ -5,10 +5,11 @@ import { SqlError } from './sql-error.ts'
 
 /** DuckDB's error classes, as the text before the first ` Error:`, and Postgres' SQLSTATE for each. First match wins. */
 const states: readonly (readonly [pattern: RegExp, code: string])[] = [
-  [/^Constraint Error: .*(Duplicate key|duplicate key|PRIMARY KEY or UNIQUE)/s, '23505'],
-  [/^Constraint Error: .*foreign key/is, '23503'],
-  [/^Constraint Error: .*NOT NULL/is, '23502'],
-  [/^Constraint Error: .*CHECK/is, '23514'],
+  // The appender says the same without `Constraint Error:`.
+  [/Duplicate key|duplicate key|PRIMARY KEY or UNIQUE constraint|violates (primary key|unique) constraint/i, '23505'],
+  [/foreign key constraint/i, '23503'],
+  [/NOT NULL constraint/i, '23502'],
+  [/CHECK constraint/i, '23514'],
   [/^Constraint Error/, '23000'],
   [/^TransactionContext Error: .*aborted/s, '25P02'],
   [/PRIMARY KEY or UNIQUE constraint violation|write-write conflict on key|duplicate key/i, '23505'],
@@ -41,7 +42,8 @@ const states: readonly (readonly [pattern: RegExp, code: string])[] = [
 /** An error from running a statement, for the client. */
 export function toSqlError(error: unknown): SqlError {
   if (error instanceof SqlError) return error
-  const message = messageOf(error)
+  // The Node binding says where it happened before DuckDB says what.
+  const message = messageOf(error).replace(/^Failed to (extract statements|append|bind value): /, '')
   const code = states.find(([pattern]) => pattern.test(message))?.[1] ?? 'XX000'
   return new SqlError(code, message, { cause: error })
 }

@@ -84,6 +84,8 @@ export class Database {
   }
 }
 
+const schemaChanges = new Set([StatementType.CREATE, StatementType.CREATE_FUNC, StatementType.ALTER, StatementType.DROP])
+
 /** A chunk of a result, by column. */
 export interface Chunk {
   readonly count: number
@@ -99,6 +101,27 @@ export class Connection {
 
   async run(sql: string): Promise<void> {
     await this.#connection.run(sql)
+  }
+
+  /**
+   * Runs one schema change inside the open transaction. DuckDB takes some apart, and wraps a transaction of its own around the parts
+   * (ALTER TABLE … ADD COLUMN … DEFAULT f() becomes ALTER, UPDATE, ALTER): that one is left out. Returns false, having run nothing, where
+   * DuckDB reads the text as something else.
+   */
+  async changeSchema(sql: string): Promise<boolean> {
+    const parts = await this.#connection.extractStatements(sql)
+    for (let i = 0; i < parts.count; i++) {
+      const part = await parts.prepare(i)
+      try {
+        if (parts.count > 1 && part.statementType === StatementType.TRANSACTION) continue
+        const known = schemaChanges.has(part.statementType) || (i > 0 && part.statementType === StatementType.UPDATE)
+        if (!known) return false
+        await part.run()
+      } finally {
+        part.destroySync()
+      }
+    }
+    return true
   }
 
   /** All rows of a query, by row. For the engine's own small queries. */

@@ -128,7 +128,8 @@ export class Replay {
         await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
         await this.#setSearchPath(change.searchPath)
         await this.#connection.run(`SET TimeZone = ${quoteString(change.timeZone)}`)
-        return this.#connection.run(change.sql)
+        await this.#connection.changeSchema(change.sql)
+        return
       case 'sequence':
         return this.#sequence(change)
     }

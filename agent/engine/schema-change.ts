@@ -8,7 +8,6 @@ import type { Table } from '../journal/types.ts'
 import { imagesOf } from './capture.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import { otherCatalog, ownSchema } from './catalog.ts'
-import { StatementType } from './duckdb.ts'
 import type { Executor } from './executor.ts'
 import type { SchemaStatement } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, type Token } from './sql/tokens.ts'
@@ -27,9 +26,6 @@ export interface SchemaContext {
   readonly temporary: boolean
 }
 
-/** What DuckDB must take such a statement for. */
-const kinds = [StatementType.CREATE, StatementType.CREATE_FUNC, StatementType.ALTER, StatementType.DROP]
-
 interface Existing {
   readonly schema: string
   readonly name: string
@@ -46,7 +42,8 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
   const altered = alters ? await find(context, statement) : undefined
   const before = await tablesOf(context)
   transaction.schemaChanged = true
-  await executor.run(statement.text, [], { expect: kinds })
+  if (!(await executor.connection.changeSchema(statement.text)))
+    throw new SqlError('0A000', 'DuckDB reads this statement as something else')
   const after = await tablesOf(context)
   const touched = [...before, ...after]
     .filter(([id, table]) => !same(before.get(id), after.get(id)) && table.schema !== ownSchema)

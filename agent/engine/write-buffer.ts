@@ -125,12 +125,13 @@ export class WriteBuffer {
       await connection.run('BEGIN TRANSACTION')
       try {
         await this.#append(connection, group)
+        last = await pipeline.commitGroup(connection, group.map(encode))
       } catch (error) {
         this.#dropAppenders()
+        // A COMMIT that failed has rolled back already.
         await connection.run('ROLLBACK').catch(() => {})
         throw error
       }
-      last = await pipeline.commitGroup(connection, group.map(encode))
       return group
     } finally {
       locks.release(transaction, last)

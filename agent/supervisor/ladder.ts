@@ -77,7 +77,7 @@ export class Ladder {
     situation.restarting = true
     const { deaths, failed } = situation.count.inWindow(clock.now())
     if (decision.giveUp) {
-      const hint = `${situation.logHint()}; when the cause is removed: daemonguard service restart`
+      const hint = `${situation.logHint()}; when the cause is removed: daemonguard stop, then daemonguard run`
       return this.#end(
         'restarts-failed',
         `stopped restarting the engine: ${failed} restarts failed, the last one with: ${ending.text}`,

@@ -312,7 +312,7 @@ export class Shipper {
       cause: 'clickhouse-row-refused',
       message,
       evidence: { table: part.target, seq: row.seq, file },
-      hint: 'make the target column fit, then: daemonguard spool replay-dead-letters',
+      hint: 'make the target column fit, then insert the row from the file by hand',
     })
     this.#context.incidents.close(incident, { actions: [`the row is kept in ${file}`, 'everything else goes on'] })
     this.#context.alert(message, { file })

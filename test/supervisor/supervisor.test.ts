@@ -130,7 +130,7 @@ test('after three failed restarts it stops, stays up, and says what to type next
   assert.is(state(it), 'gave-up')
   assert.is(it.started.length, 4, 'one start and three restarts')
   const { hint, problem } = it.supervisor.status()
-  assert.match(hint ?? '', 'daemonguard service restart')
+  assert.match(hint ?? '', 'daemonguard stop, then daemonguard run')
   assert.match(problem ?? '', '3 restarts failed')
   assert.is(it.alerts.length, 1)
   const [incident] = it.incidents.list()
