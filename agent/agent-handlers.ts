@@ -40,7 +40,9 @@ export function handlersOf(agent: Agent): Handlers {
       let incident: Incident | undefined
       await waitUntil(
         () => {
-          incident = agent.incidents.list(10).find(({ evidence, closedAt }) => evidence.quarantine !== undefined && (closedAt ?? since) >= since)
+          incident = agent.incidents
+            .list(10)
+            .find(({ evidence, closedAt }) => evidence.quarantine !== undefined && (closedAt ?? since) >= since)
           return incident === undefined || incident.closedAt !== null
         },
         { deadline: 30_000, clock, signal },

@@ -8,6 +8,7 @@ import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
 import type { WriterGate } from './gate.ts'
 import type { ParentLocks } from './parent-locks.ts'
+import type { RowConflicts } from './row-conflicts.ts'
 import type { SequenceTracker } from './sequences.ts'
 import { SqlError } from './sql-error.ts'
 import { Transaction } from './transaction.ts'
@@ -20,6 +21,7 @@ export interface BlockContext {
   readonly gate: WriterGate
   readonly pipeline: CommitPipeline
   readonly locks: ParentLocks
+  readonly rows: RowConflicts
   readonly sequences: SequenceTracker
 }
 
@@ -79,7 +81,10 @@ export class Block {
 
   /** DuckDB is about to look at the database: an open transaction has its snapshot from now on. */
   touch(): void {
-    this.#transaction?.see(this.#context.pipeline.writer.nextSeq - 1, this.#context.catalog.version)
+    const transaction = this.#transaction
+    if (transaction === undefined) return
+    transaction.see(this.#context.pipeline.writer.nextSeq - 1, this.#context.catalog.version)
+    this.#context.rows.opened(transaction)
   }
 
   /**
@@ -146,13 +151,14 @@ export class Block {
   }
 
   async #commit(transaction: Transaction): Promise<void> {
-    const { pipeline, catalog, sequences } = this.#context
+    const { pipeline, catalog, sequences, rows } = this.#context
+    const guard = { check: () => rows.check(transaction), committed: (seq: number) => rows.committed(transaction, seq) }
     this.#transaction = undefined
     this.#committing = true
     let seq: number | undefined
     try {
       if (transaction.pass.mode !== 'none') await sequences.collect(this.#connection, transaction)
-      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, transaction.finish())
+      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, transaction.finish(), guard)
       else await pipeline.commitOwn(this.#connection)
       sequences.committed(transaction)
       if (transaction.schemaChanged) {
@@ -189,6 +195,7 @@ export class Block {
 
   #release(transaction: Transaction, seq: number | undefined): void {
     this.#context.locks.release(transaction, seq)
+    this.#context.rows.closed(transaction)
     this.#context.gate.leave(transaction.pass)
   }
 }

@@ -17,6 +17,13 @@ export interface CommitOptions {
   now: () => number
 }
 
+/** Has its say while nobody else commits. */
+export interface CommitGuard {
+  /** Throws SqlError: the transaction is rolled back. */
+  check(): void
+  committed(seq: number): void
+}
+
 export class CommitPipeline {
   #options: CommitOptions
   #tail: Promise<void> = Promise.resolve()
@@ -52,14 +59,20 @@ export class CommitPipeline {
    * Commits the open transaction of `connection` and queues its journal transaction. Resolves with its seq once DuckDB has committed; it is
    * durable when `barrier()` resolves. Throws SqlError after an ordinary failure (rolled back): 53100, 23505, 40001 ….
    */
-  commit(connection: Connection, encoded: EncodedTransaction): Promise<number> {
-    return this.commitGroup(connection, [encoded])
+  commit(connection: Connection, encoded: EncodedTransaction, guard?: CommitGuard): Promise<number> {
+    return this.commitGroup(connection, [encoded], guard)
   }
 
   /** The same for several journal transactions that share one transaction of DuckDB's; resolves with the last seq. */
-  commitGroup(connection: Connection, group: readonly EncodedTransaction[]): Promise<number> {
+  commitGroup(connection: Connection, group: readonly EncodedTransaction[], guard?: CommitGuard): Promise<number> {
     return this.alone(async () => {
       const { writer, suspect, now } = this.#options
+      try {
+        guard?.check()
+      } catch (error) {
+        await this.#rollback(connection)
+        throw error
+      }
       try {
         writer.reserve(group)
         this.refusal = null
@@ -78,6 +91,7 @@ export class CommitPipeline {
       const time = now()
       let seq = 0
       for (const encoded of group) seq = writer.append(encoded, time)
+      guard?.committed(seq)
       return seq
     })
   }

@@ -84,6 +84,8 @@ export class Database {
   }
 }
 
+/** What DuckDB makes of an ALTER that gives every row a value. */
+const alterInParts = [StatementType.SET, StatementType.ALTER, StatementType.UPDATE, StatementType.ALTER, StatementType.SET]
 const schemaChanges = new Set([StatementType.CREATE, StatementType.CREATE_FUNC, StatementType.ALTER, StatementType.DROP])
 
 /** A chunk of a result, by column. */
@@ -105,16 +107,17 @@ export class Connection {
 
   /**
    * Runs one schema change inside the open transaction. DuckDB takes some apart, and wraps a transaction of its own around the parts
-   * (ALTER TABLE … ADD COLUMN … DEFAULT f() becomes ALTER, UPDATE, ALTER): that one is left out. Returns false, having run nothing, where
-   * DuckDB reads the text as something else.
+   * (ALTER TABLE … ADD COLUMN … DEFAULT f() becomes ALTER, UPDATE, ALTER): that one is left out; inside a transaction DuckDB itself puts a SET
+   * in its place. Returns false, having changed nothing, where DuckDB reads the text as something else.
    */
   async changeSchema(sql: string): Promise<boolean> {
     const parts = await this.#connection.extractStatements(sql)
     for (let i = 0; i < parts.count; i++) {
       const part = await parts.prepare(i)
       try {
-        if (parts.count > 1 && part.statementType === StatementType.TRANSACTION) continue
-        const known = schemaChanges.has(part.statementType) || (i > 0 && part.statementType === StatementType.UPDATE)
+        const type = part.statementType
+        if (parts.count === 5 && type === StatementType.TRANSACTION && (i === 0 || i === 4)) continue
+        const known = parts.count === 1 ? schemaChanges.has(type) : parts.count === 5 && alterInParts[i] === type
         if (!known) return false
         await part.run()
       } finally {

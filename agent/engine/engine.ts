@@ -23,6 +23,7 @@ import { ParentLocks } from './parent-locks.ts'
 import { Listener } from './pgwire/listener.ts'
 import { Probe } from './probe.ts'
 import { type Recovered, recover } from './recovery.ts'
+import { RowConflicts } from './row-conflicts.ts'
 import { SequenceTracker } from './sequences.ts'
 import { Session, type SessionContext } from './session.ts'
 import { WriteBuffer } from './write-buffer.ts'
@@ -102,6 +103,7 @@ class Engine {
       gate,
       pipeline,
       locks,
+      rows: new RowConflicts(),
       sequences: new SequenceTracker(database.catalog),
       writeBuffer,
       externalAccess: config.engine.external_access,

@@ -3,6 +3,7 @@
 import { TransactionEncoder } from '../journal/record.ts'
 import type { Change } from '../journal/types.ts'
 import type { Pass } from './gate.ts'
+import { WrittenRows } from './row-conflicts.ts'
 
 export class Transaction {
   readonly pass: Pass = { mode: 'none' }
@@ -11,6 +12,8 @@ export class Transaction {
   schemaChanged = false
   /** Sequence positions that it journals, by `schema.name`. */
   readonly drawn = new Map<string, bigint>()
+  /** Rows that it changed or deleted. */
+  readonly written = new WrittenRows()
   #seen: { readonly seq: number; readonly catalogVersion: number } | undefined
   #encoder: TransactionEncoder | undefined
 
@@ -41,6 +44,7 @@ export class Transaction {
     if ('rows' in change && change.rows.count === 0) return
     this.#encoder ??= new TransactionEncoder()
     this.#encoder.add(change)
+    this.written.add(change)
   }
 
   finish() {

@@ -162,6 +162,17 @@ test('restoreDatabase replaces the file of a serving engine, also of one that ha
   await served(broken)
 })
 
+test('a restore that is asked for while another is under way joins it: the one snapshot is not taken for a failed one', async () => {
+  const it = begin({ engines: [['healthy']], snapshots: { '10.duckdb': 'good 10' }, journal: [11], database: 'damaged' })
+  await it.supervisor.start()
+  await served(it)
+  await Promise.all([it.supervisor.restoreDatabase('the scanner says so', {}), it.supervisor.restoreDatabase('the operator says so', {})])
+  const [incident] = await served(it)
+  assert.is(fs.readFileSync(it.paths.database, 'utf8'), 'good 10')
+  assert.equal(contents(it), ['database-corrupt/trade_data.duckdb: damaged'])
+  assert.is(incident?.loss, 0)
+})
+
 test('a snapshot that cannot be copied leaves no empty database behind: the step is repeated, by the next agent too', async () => {
   const full: SnapshotSource = {
     list: () => [{ file: '/snapshots/10.duckdb', companions: [], seq: 10 }],

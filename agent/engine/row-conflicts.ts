@@ -1,0 +1,83 @@
+/**
+ * The first to commit wins a row. DuckDB does not see to it: it commits an UPDATE of a row that another transaction has deleted meanwhile
+ * (the update is gone without a word), and two updates of different columns of one row (each image then has an old value of the other's).
+ * Here the later one gets 40001. By key, or by table where a transaction has changed very many rows.
+ */
+
+import type { Cell, Change } from '../journal/types.ts'
+import { tableName } from '../journal/types.ts'
+import { SqlError } from './sql-error.ts'
+import type { Transaction } from './transaction.ts'
+
+/** A transaction that changes more rows of a table than this counts as changing all of them. */
+const mostKeys = 10_000
+
+/** Keys of the rows that were there before and that a transaction changed or deleted, by table. */
+export class WrittenRows {
+  #keys = new Map<string, Set<string> | 'all'>()
+
+  get isEmpty(): boolean {
+    return this.#keys.size === 0
+  }
+
+  add(change: Change): void {
+    if (change.kind !== 'update' && change.kind !== 'upsert' && change.kind !== 'delete') return
+    const { table, rows } = change
+    const name = tableName(table)
+    const keys = this.#keys.get(name) ?? new Set<string>()
+    if (keys === 'all') return
+    if (keys.size + rows.count > mostKeys) return void this.#keys.set(name, 'all')
+    this.#keys.set(name, keys)
+    const columns = change.kind === 'delete' ? rows.columns : table.primaryKey.map((i) => rows.columns[i] as readonly Cell[])
+    for (let row = 0; row < rows.count; row++) keys.add(columns.map((column) => textOf(column[row] as Cell)).join('\0'))
+  }
+
+  /** A table of which both have the same row. */
+  sharedWith(other: WrittenRows): string | undefined {
+    for (const [table, keys] of this.#keys) {
+      const others = other.#keys.get(table)
+      if (others === undefined) continue
+      if (keys === 'all' || others === 'all') return table
+      const [few, many] = keys.size < others.size ? [keys, others] : [others, keys]
+      for (const key of few) if (many.has(key)) return table
+    }
+    return undefined
+  }
+}
+
+function textOf(cell: Cell): string {
+  return cell instanceof Uint8Array ? Buffer.from(cell).toString('latin1') : String(cell)
+}
+
+export class RowConflicts {
+  /** Transactions that have a snapshot. */
+  #open = new Set<Transaction>()
+  /** What was committed and is newer than the oldest of them, in order of seq. */
+  #recent: { readonly seq: number; readonly written: WrittenRows }[] = []
+
+  opened(transaction: Transaction): void {
+    this.#open.add(transaction)
+  }
+
+  closed(transaction: Transaction): void {
+    this.#open.delete(transaction)
+    if (this.#recent.length === 0) return
+    const oldest = Math.min(...[...this.#open].map(({ startSeq }) => startSeq))
+    const first = this.#recent.findIndex(({ seq }) => seq > oldest)
+    this.#recent = first === -1 ? [] : this.#recent.slice(first)
+  }
+
+  /** Throws 40001 when another transaction has changed one of the same rows, and committed, since this one began. Nobody may commit meanwhile. */
+  check(transaction: Transaction): void {
+    if (transaction.written.isEmpty) return
+    for (const { seq, written } of this.#recent) {
+      const table = seq > transaction.startSeq ? written.sharedWith(transaction.written) : undefined
+      if (table === undefined) continue
+      throw new SqlError('40001', `another transaction has changed the same row of ${table}`, { hint: 'try again' })
+    }
+  }
+
+  committed(transaction: Transaction, seq: number): void {
+    if (!transaction.written.isEmpty && this.#open.size > 1) this.#recent.push({ seq, written: transaction.written })
+  }
+}
