@@ -237,7 +237,9 @@ test('retention may delete sealed segments behind the position, also the one tha
   const seqs = await readAll(consumer, 6)
   const removed = retain({ journalDir: directory, cursors: [seqs.at(-1) as number], snapshots: [{ seq: seqs.at(-1) as number }] })
   assert.ok(removed.length > 0)
-  assert.equal([...seqs, ...(await readAll(consumer))], upTo(12))
+  // One read may have taken all that there is.
+  const rest = seqs.at(-1) === 12 ? [] : await readAll(consumer)
+  assert.equal([...seqs, ...rest], upTo(12))
   assert.ok(consumer.oldest > 1)
   assert.equal(gaps, [])
 })
