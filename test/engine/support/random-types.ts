@@ -31,10 +31,11 @@ const decimal = (width: number, scale: number): RandomType => ({
   },
 })
 
+// Without -0.0: DuckDB's own CHECKPOINT may store it as 0.0, which equals it.
 const floating = (sql: string, ...extremes: string[]): RandomType => ({
   sql,
   value: (random) =>
-    `'${random.chance(0.5) ? random.pick(['NaN', 'Infinity', '-Infinity', '-0.0', '0', '1.5', ...extremes]) : random.float() * 10 ** random.int(-30, 30)}'::${sql}`,
+    `'${random.chance(0.5) ? random.pick(['NaN', 'Infinity', '-Infinity', '0', '1.5', ...extremes]) : random.float() * 10 ** random.int(-30, 30)}'::${sql}`,
 })
 
 /** Text of any code points but surrogates, quotes and zero included. */
