@@ -193,11 +193,11 @@ test('UPDATE and DELETE on a table without a key are refused with what to do', a
   await one.query("INSERT INTO log VALUES ('kept')")
   for (const text of ["UPDATE log SET v = 'x'", 'DELETE FROM log', 'TRUNCATE log']) {
     const error = await one.query(text).then(
-      () => assert.unreachable(text),
+      () => undefined,
       (caught: pg.DatabaseError) => caught,
     )
-    assert.is(error.code, '55000', text)
-    assert.match(error.hint ?? '', /ADD PRIMARY KEY/)
+    assert.is(error?.code, '55000', text)
+    assert.match(error?.hint ?? '', /ADD PRIMARY KEY/)
   }
   assert.equal(await rowsOf(one, 'SELECT v FROM log'), [['kept']])
 })
