@@ -58,6 +58,11 @@ export function isCorruption(error: unknown): boolean {
   return !(error instanceof SqlError) && corrupt.test(messageOf(error))
 }
 
+/** Memory or disk did not suffice: the same would work with more of it. */
+export function isShortage(error: unknown): boolean {
+  return /^Out of Memory Error|out of memory|No space left on device|quota exceeded/i.test(messageOf(error))
+}
+
 export function isFatal(error: unknown): boolean {
   return !(error instanceof SqlError) && fatal.test(messageOf(error))
 }

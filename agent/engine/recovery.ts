@@ -16,6 +16,7 @@ import { readTransactions } from '../journal/transactions.ts'
 import { tableName } from '../journal/types.ts'
 import type { Paths } from '../paths.ts'
 import { type Connection, Database } from './duckdb.ts'
+import { isShortage } from './duckdb-errors.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
 import { Replay } from './replay.ts'
@@ -95,10 +96,12 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1), tables))
     Object.assign(report, result)
   } catch (error) {
+    // The file is as good as it was: with more memory, or space, the same replay goes through.
+    const short = isShortage(error)
     throw new DaemonGuardError(`the journal could not be replayed onto the database file: ${messageOf(error)}`, {
       where: paths.database,
-      hint: 'daemonguard status',
-      exitCode: ExitCode.corrupt,
+      hint: short ? 'raise engine.memory, or free space on this disk' : 'daemonguard status',
+      exitCode: short ? ExitCode.suspect : ExitCode.corrupt,
       cause: error,
     })
   }

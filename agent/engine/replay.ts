@@ -7,13 +7,15 @@ import { messageOf } from '../errors.ts'
 import type { Change, Rows, Table, Transaction } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
 import type { Appender, Connection } from './duckdb.ts'
-import { isCorruption, isFatal } from './duckdb-errors.ts'
+import { isCorruption, isFatal, isOrdinaryAtCommit, isShortage } from './duckdb-errors.ts'
 import { nextValue } from './sequences.ts'
 import { pathEntries, quoteIdentifier, quoteString } from './sql/tokens.ts'
 
 /** Bounds of one merged DuckDB transaction. */
 const mergedTransactions = 5_000
 const mergedRows = 100_000
+/** Rows that are deleted by one statement. */
+const deletedRows = 500_000
 
 export interface ReplayResult {
   replayed: number
@@ -29,6 +31,8 @@ export class Replay {
   #result: ReplayResult = { replayed: 0, refused: [] }
   #group: Transaction[] = []
   #groupRows = 0
+  /** A COMMIT is under way, or has failed in a way that leaves DuckDB's state unknown. */
+  #inDoubt = false
   #appender: { table: Table; appender: Appender } | undefined
   /** `schema.name` → columns that constraints hold, or 'all' when it has indexes. Forgotten with every schema change. */
   #held = new Map<string, Set<string> | 'all'>()
@@ -93,7 +97,7 @@ export class Replay {
   }
 
   #refuseOnlyIfSound(error: unknown): void {
-    if (isFatal(error) || isCorruption(error)) throw error
+    if (isFatal(error) || isCorruption(error) || isShortage(error) || this.#inDoubt) throw error
   }
 
   async #apply(transactions: readonly Transaction[]): Promise<void> {
@@ -103,8 +107,11 @@ export class Replay {
         for (const change of transaction.changes) await this.#change(change)
       }
       this.#endAppend()
+      this.#inDoubt = true
       await this.#connection.run('COMMIT')
+      this.#inDoubt = false
     } catch (error) {
+      if (isOrdinaryAtCommit(error)) this.#inDoubt = false
       this.#appender?.appender.close()
       this.#appender = undefined
       await this.#connection.run('ROLLBACK').catch(() => {})
@@ -158,6 +165,14 @@ export class Replay {
 
   async #delete(table: Table, rows: Rows): Promise<void> {
     const keys = table.primaryKey
+    // In parts: a plan for very many rows takes more memory than the statement itself did.
+    for (let start = 0; start < rows.count; start += deletedRows) {
+      const part = rows.columns.map((column) => column.slice(start, start + deletedRows))
+      await this.#deletePart(table, keys, { count: Math.min(deletedRows, rows.count - start), columns: part })
+    }
+  }
+
+  async #deletePart(table: Table, keys: readonly number[], rows: Rows): Promise<void> {
     const images = await this.#stage(table, keys, rows)
     await this.#expect(rows.count, `DELETE FROM ${this.#path(table)} AS t USING ${images} AS s WHERE ${this.#join(table)}`, table)
   }
