@@ -51,9 +51,9 @@ async function snapshotsOf(
   return { directory, source, taken }
 }
 
-function flipByte(file: string): void {
+/** One bit, so that the byte is another one whatever it was. */
+function flipByte(file: string, offset = random.int(0, fs.statSync(file).size - 1)): void {
   const fd = fs.openSync(file, 'r+')
-  const offset = random.int(0, fs.fstatSync(fd).size - 1)
   const byte = Buffer.alloc(1)
   fs.readSync(fd, byte, 0, 1, offset)
   fs.writeSync(fd, Uint8Array.of((byte[0] as number) ^ (1 << random.int(0, 7))), 0, 1, offset)
@@ -219,9 +219,7 @@ test('a snapshot of a busy engine is exactly one checkpoint, and the hold is alw
   assert.instance(await thrownBy(takeSnapshot({ engine: lying, paths, clock: systemClock })), UnexpectedContentError)
   assert.is(control.held, 0)
   await engine.stop()
-  const fd = fs.openSync(engine.file, 'r+')
-  fs.writeSync(fd, 'x', 4100)
-  fs.closeSync(fd)
+  flipByte(engine.file, 4100)
   const dead = (lost: boolean) => ({
     ...control,
     hold: async () => ({ watermark: 1, iteration: 1, lost, release: () => Promise.reject(new Error('the engine is gone')) }),
