@@ -14,10 +14,12 @@ export interface TestFile {
   alone: boolean
   /** Names of prerequisites: those that it starts or imports, and those in a line `// needs: psql, pgbench` among the first ten. */
   needs: string[]
+  /** It has a long form: it looks at SOAK. */
+  soaks: boolean
 }
 
 const defaultDeadline = 120_000
-const units = { ms: 1, s: 1_000, m: 60_000 } as const
+const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const
 /** The support modules that start a program which not every machine has. */
 const needsOfModules: Record<string, string> = { 'redis.ts': 'redis', 'clickhouse.ts': 'clickhouse', 'chdb.ts': 'chdb' }
 /** What a test starts by name, as it stands in its source. */
@@ -44,7 +46,8 @@ export function findTestFiles(root: string, filters: readonly string[] = []): Te
 /** Reads a test file's header and imports. Throws on a deadline that it cannot read. */
 export function describeTestFile(file: string): TestFile {
   const name = path.relative(process.cwd(), file)
-  const head = fs.readFileSync(file, 'utf8').split('\n').slice(0, 10)
+  const source = fs.readFileSync(file, 'utf8')
+  const head = source.split('\n').slice(0, 10)
   const header = (key: string) =>
     head
       .map((line) => new RegExp(`^\\s*(?://|\\*|/\\*\\*?)\\s*${key}:\\s*(.+?)\\s*(?:\\*/)?$`).exec(line)?.[1])
@@ -57,6 +60,7 @@ export function describeTestFile(file: string): TestFile {
     deadline: parseDeadline(header('deadline'), name),
     alone: file.split(path.sep).includes('fault'),
     needs: [...needs].sort(),
+    soaks: /\bprocess\.env\.SOAK\b|\/support\/soak\.ts'/.test(source),
   }
 }
 
@@ -71,9 +75,15 @@ function walk(directory: string, found: string[]): void {
 
 function parseDeadline(text: string | undefined, name: string): number {
   if (text === undefined) return defaultDeadline
-  const match = /^(\d+)\s*(ms|s|m)$/.exec(text)
-  if (!match) throw new Error(`${name}: cannot read the deadline "${text}" (write // deadline: 300s)`)
-  return Number(match[1]) * units[match[2] as keyof typeof units]
+  const duration = parseDuration(text)
+  if (duration === undefined) throw new Error(`${name}: cannot read the deadline "${text}" (write // deadline: 300s)`)
+  return duration
+}
+
+/** `300s`, `30m`, … in milliseconds; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^(\d+)\s*(ms|s|m|h)$/.exec(text)
+  return match === null ? undefined : Number(match[1]) * units[match[2] as keyof typeof units]
 }
 
 /** Follows relative imports; collects the prerequisites of the support modules among them, and of programs that are named in the sources. */
