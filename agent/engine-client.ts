@@ -190,7 +190,7 @@ export class EngineClient implements EngineControl {
     })
   }
 
-  #receive(message: { id?: number; result?: unknown; error?: { message: string; code?: string }; durable?: number }): void {
+  #receive(message: { id?: number; result?: unknown; error?: { message: string; code?: string; hint?: string }; durable?: number }): void {
     if (message.durable !== undefined) {
       this.#durable = message.durable
       for (const listener of this.#durableListeners) listener(message.durable)
@@ -199,9 +199,10 @@ export class EngineClient implements EngineControl {
     const pending = this.#pending.get(message.id ?? 0)
     if (pending === undefined) return
     this.#pending.delete(message.id ?? 0)
-    if (message.error !== undefined)
-      pending.reject(Object.assign(new DaemonGuardError(message.error.message), { code: message.error.code }))
-    else pending.resolve(message.result)
+    if (message.error !== undefined) {
+      const { message: what, code, hint } = message.error
+      pending.reject(Object.assign(new DaemonGuardError(what, { hint }), { code }))
+    } else pending.resolve(message.result)
   }
 
   #end(): void {

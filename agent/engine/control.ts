@@ -5,7 +5,7 @@ import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { type ControlMethods, type EngineHello, holdLeaseMs } from '../control-protocol.ts'
 import { removeDurably } from '../disk.ts'
-import { codeOf, messageOf } from '../errors.ts'
+import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
 
 /** What the socket asks of the engine. */
 export interface ControlTarget {
@@ -109,7 +109,8 @@ export class ControlServer {
         id = request.id
         send({ id, result: await answer(request.method, request.params ?? {}) })
       } catch (error) {
-        send({ id, error: { message: messageOf(error), code: codeOf(error) } })
+        const hint = error instanceof DaemonGuardError ? error.hint : undefined
+        send({ id, error: { message: messageOf(error), code: codeOf(error), hint } })
       }
     })
     send({ hello: this.#target.hello() })

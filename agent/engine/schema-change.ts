@@ -87,6 +87,9 @@ function journal(
   touched: readonly Pick<Table, 'schema' | 'name'>[],
   searchPath?: string,
 ): void {
+  // SQL text ends at it, for DuckDB and on the wire: only labels of an ENUM that came from a query can bring one here.
+  if (sql.includes('\0'))
+    throw new SqlError('0A000', 'a schema change with a zero character could not be replayed', { hint: "replace(label, chr(0), '')" })
   const tables = new Map(touched.map(({ schema, name }) => [JSON.stringify([schema, name]), { schema, name }]))
   context.transaction.add({
     kind: 'schema',

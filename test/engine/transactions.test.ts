@@ -262,6 +262,13 @@ test('a session that idles in a transaction for too long ends with 25P03, and no
   }
 })
 
+test('labels of an ENUM that could not be replayed as text are refused', async () => {
+  assert.is(await codeOf(one.query("CREATE TYPE label AS ENUM (SELECT 'a' || chr(0) || 'b')")), '0A000')
+  await one.query("CREATE TYPE label AS ENUM (SELECT unnest(['it''s', 'b']))")
+  await killAndCompare()
+  await one.query('DROP TYPE label')
+})
+
 test('an uncommitted transaction leaves nothing after SIGKILL', async () => {
   const live = await stateOf(two)
   await one.query("BEGIN; INSERT INTO t SELECT range, 'x' FROM range(500); UPDATE t SET v = 'y'; DELETE FROM parent")

@@ -144,8 +144,15 @@ async function begin(guarded: Guarded): Promise<void> {
 /** Brings the file up to date (while an engine serves) and picks a place in it. */
 async function choose(guarded: Guarded, kind: string, random: Random, checkpoint = true): Promise<Place> {
   if (checkpoint) {
-    const { code, stdout, stderr } = await guarded.command('checkpoint')
-    assert.is(code, 0, `${stdout}${stderr}`)
+    await waitFor(
+      'a checkpoint, which the scan of every second may hold off',
+      async () => {
+        const { code, stderr } = await guarded.command('checkpoint')
+        if (code !== 0) assert.match(stderr, 'a scan or a snapshot holds checkpoints')
+        return code === 0
+      },
+      { deadline: patience },
+    )
   }
   const { headers, metadata, data } = await placesOf(guarded.database)
   if (kind === 'data' || kind === 'metadata') return random.pick(kind === 'data' ? data : metadata)
