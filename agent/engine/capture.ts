@@ -90,6 +90,11 @@ export async function captureDelete(
 }
 
 export async function captureTruncate(context: CaptureContext, targetText: string, info: TableInfo): Promise<Captured> {
+  // Without a key only an empty table can be truncated: nothing changes.
+  if (info.table.primaryKey.length === 0) {
+    const found = await (await context.executor.run(`SELECT 1 FROM ${info.path} LIMIT 1`)).rest()
+    if (found.count === 0) return { count: 0, returned: undefined }
+  }
   const text = `DELETE FROM ${targetText}`
   return captureDelete(context, { text, tokens: [], kind: 'delete', target: [], returning: undefined }, info, [])
 }

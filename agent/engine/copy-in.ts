@@ -81,6 +81,7 @@ function copyOptions(tokens: readonly Token[]): CopyOptions {
       if (words[i + 1]?.text.toLowerCase() === 'as') i++
       return words[++i]?.text ?? ''
     }
+    const flag = () => (/^(true|false|on|off|1|0)$/i.test(words[i + 1]?.text ?? '') ? /^(true|on|1)$/i.test(value()) : true)
     switch (word) {
       case 'with':
         break
@@ -94,12 +95,9 @@ function copyOptions(tokens: readonly Token[]): CopyOptions {
         options.format = format
         break
       }
-      case 'header': {
-        const next = words[i + 1]?.text.toLowerCase()
-        const given = next === 'true' || next === 'false' || next === 'on' || next === 'off'
-        options.header = given ? value().toLowerCase() === 'true' || next === 'on' : true
+      case 'header':
+        options.header = flag()
         break
-      }
       case 'delimiter':
         options.delimiter = value()
         break
@@ -111,6 +109,9 @@ function copyOptions(tokens: readonly Token[]): CopyOptions {
         break
       case 'escape':
         options.escape = value()
+        break
+      case 'freeze': // about Postgres' pages
+        flag()
         break
       case 'encoding':
         if (!/^utf-?8$/i.test(value())) throw new SqlError('0A000', 'COPY takes UTF-8 only')

@@ -8,6 +8,7 @@ import { type Database, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
+import { settleParameters } from './parameters.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
 import { typeOf } from './pgwire/types.ts'
 import { cellsOf, type InsertPlan, plainInsert, planInsert } from './plain-insert.ts'
@@ -15,7 +16,7 @@ import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import { Settings } from './settings.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
-import { lowerCase, splitStatements } from './sql/tokens.ts'
+import { lowerCase, splitStatements, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 import type { WriteBuffer } from './write-buffer.ts'
@@ -99,7 +100,7 @@ export class Session implements BackendSession {
       if (second !== undefined) throw new SqlError('42601', 'cannot insert multiple commands into a prepared statement')
       const declared = parameterTypeOids.map((oid) => typeOf(oid) ?? null)
       if (first === undefined) return { sql, statement: undefined, parameterTypes: declared, fields: null }
-      const statement = parseStatement(first.text, first.tokens)
+      let statement = parseStatement(first.text, first.tokens)
       this.#refuse(statement)
       const shown = this.#settings.show(statement.tokens)
       if (shown !== undefined)
@@ -109,7 +110,9 @@ export class Session implements BackendSession {
         return { sql, statement, parameterTypes: declared, fields: null }
       await this.#stream?.buffer()
       this.#block.touch()
-      const { statement: prepared, order } = await this.#executor.prepare(statement.text)
+      const text = await settleParameters(this.#executor, statement.text, declared, parameterTypeOids)
+      if (text !== statement.text) statement = parseStatement(text, tokenize(text))
+      const { statement: prepared, order } = await this.#executor.prepare(text)
       const count = Math.max(declared.length, ...order.map((index) => index + 1))
       const parameterTypes = Array.from({ length: count }, (_, i) => {
         const at = order.indexOf(i)
@@ -241,6 +244,14 @@ export class Session implements BackendSession {
         return this.#settings.apply(this.#executor, statement.tokens, statement.text, (name, value) => sink.parameterStatus(name, value))
       case 'checkpoint':
         throw new SqlError('42501', 'CHECKPOINT is the guard’s to order', { hint: 'daemonguard checkpoint' })
+      case 'vacuum':
+        notice('NOTICE', '00000', 'checkpoints reclaim space, and statistics are kept by themselves')
+        return statement.tokens[0]?.text === 'vacuum' ? 'VACUUM' : 'ANALYZE'
+      case 'list': {
+        let answer: Answer = ''
+        for (const part of statement.parts) answer = await this.#perform(part, parameters, sink)
+        return answer
+      }
       case 'probe':
         await this.#context.probe()
         return 'PROBE'

@@ -94,7 +94,6 @@ refused(
   'PRAGMA force_checkpoint',
   'EXPLAIN PRAGMA enable_checkpoint_on_shutdown',
   'EXPLAIN SET threads = 1',
-  'VACUUM',
   "CREATE VIEW cp AS SELECT * FROM checkpoint('trade_data')",
   "CREATE MACRO cp() AS TABLE SELECT * FROM checkpoint('trade_data')",
   "SELECT * FROM json_execute_serialized_sql('{}')",

@@ -9,7 +9,7 @@ import { encoderOf, type Format } from './encoding.ts'
 import { Frontend, type MessageReader, Server, utf8 } from './messages.ts'
 import type { Outbox } from './outbox.ts'
 import { commandComplete, parameterDescription, rowDescription } from './responses.ts'
-import { Oid, oidOf } from './types.ts'
+import { isInteger, oidOf, typeName } from './types.ts'
 
 interface Statement {
   readonly query: PreparedQuery
@@ -244,16 +244,15 @@ function spreadFormats(given: readonly Format[], fields: readonly Field[] | null
 function readParameter(bytes: Buffer | null, format: Format, oid: number, inferred: ColumnType | null, number: number): Parameter {
   if (bytes === null) return null
   if (format === 1) return decodeParameter(bytes, oid, inferred, number)
-  return utf8(bytes)
+  const text = utf8(bytes)
+  // DuckDB would round '1.5' without a word.
+  if (inferred !== null && isInteger(inferred) && !/^\s*[+-]?\d+\s*$/.test(text))
+    throw new SqlError('22P02', `invalid input syntax for type ${typeName(inferred)} of parameter $${number}: "${text.slice(0, 100)}"`)
+  return text
 }
 
 /** The client reads rows by the description it has; a plan that changed under it must not be misread. */
 function mustAgree(described: readonly Field[] | null, actual: readonly Field[]): void {
-  const same =
-    described?.length === actual.length &&
-    described.every((field, i) => {
-      const oid = oidOf(field.type)
-      return oid === Oid.text || oid === oidOf(actual[i]!.type)
-    })
+  const same = described?.length === actual.length && described.every((field, i) => oidOf(field.type) === oidOf(actual[i]!.type))
   if (!same) throw new SqlError('0A000', 'cached plan must not change result type', { hint: 'Prepare the statement again.' })
 }

@@ -128,6 +128,15 @@ const typesByOid = new Map<number, ColumnType>([
   [Oid.uuid, { kind: 'UUID' }],
 ])
 
+const integers = new Set<ColumnType['kind']>([
+  ...(['TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT'] as const),
+  ...(['UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'UHUGEINT'] as const),
+])
+
+export function isInteger({ kind }: ColumnType): boolean {
+  return integers.has(kind)
+}
+
 /** Whether the type is sent as JSON text: STRUCT, MAP, UNION and lists of them. */
 export function isJson(type: ColumnType): boolean {
   if (type.kind === 'LIST' || type.kind === 'ARRAY') return isJson(type.child)

@@ -1,13 +1,16 @@
 /** What a statement is: enough of its shape to run, capture or refuse it. DuckDB still parses the whole of it. */
 
 import { SqlError } from '../sql-error.ts'
+import { separate, withoutStorageParameters } from './lists.ts'
 import type { Token } from './tokens.ts'
 
 /** `[catalog.][schema.]name`, as written. */
 export type QualifiedName = readonly string[]
 
 export type Statement = { readonly text: string; readonly tokens: readonly Token[] } & (
-  | { readonly kind: 'begin' | 'commit' | 'rollback' | 'query' | 'session' | 'checkpoint' | 'probe' }
+  | { readonly kind: 'begin' | 'commit' | 'rollback' | 'query' | 'session' | 'checkpoint' | 'vacuum' | 'probe' }
+  /** Several of a kind in one transaction, answered as one. */
+  | { readonly kind: 'list'; readonly parts: readonly Statement[] }
   | { readonly kind: 'insert'; readonly target: QualifiedName; readonly conflict: Conflict; readonly returning: Clause | undefined }
   | {
       readonly kind: 'update'
@@ -66,7 +69,13 @@ export type Conflict =
   | { readonly action: 'update'; readonly assigned: readonly string[] }
 
 export function parseStatement(text: string, tokens: readonly Token[]): Statement {
-  const base = { text, tokens }
+  const parts = separate({ text, tokens })
+  if (parts.length > 1) return { text, tokens, kind: 'list', parts: parts.map((part) => parseOne(part)) }
+  return parseOne(withoutStorageParameters({ text, tokens }))
+}
+
+function parseOne(base: { text: string; tokens: readonly Token[] }): Statement {
+  const { text, tokens } = base
   const first = tokens[0]
   const word = first?.kind === 'word' ? first.text : (first?.text ?? '')
   switch (word) {
@@ -109,6 +118,9 @@ export function parseStatement(text: string, tokens: readonly Token[]): Statemen
       return { ...base, kind: 'session' }
     case 'checkpoint':
       return { ...base, kind: 'checkpoint' }
+    case 'vacuum':
+    case 'analyze':
+      return { ...base, kind: 'vacuum' }
     case 'daemonguard':
       return { ...base, kind: 'probe' }
     case 'with':
@@ -121,7 +133,7 @@ export function parseStatement(text: string, tokens: readonly Token[]): Statemen
     case 'truncate': {
       const at = tokens[1]?.text === 'table' ? 2 : 1
       const { name, next } = qualifiedName(tokens, at)
-      if (next < tokens.length) throw unsupported('TRUNCATE with options or of several tables', 'truncate one table, without options')
+      if (next < tokens.length) throw unsupported('TRUNCATE with options', 'truncate without options')
       return { ...base, kind: 'truncate', target: name, targetText: text.slice(tokens[at]?.start) }
     }
     case 'copy':
@@ -140,7 +152,6 @@ export function parseStatement(text: string, tokens: readonly Token[]): Statemen
     case 'install':
     case 'load':
     case 'force':
-    case 'vacuum':
     case 'update_extensions':
       throw new SqlError('42501', `${word.toUpperCase()} is not available to SQL clients of a guarded database`)
     default:
