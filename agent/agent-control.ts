@@ -33,7 +33,7 @@ export async function serveAgentControl(file: string, handlers: Handlers, log: L
       hint: 'set agent.data_dir to a shorter path',
     })
   }
-  if (fs.existsSync(file)) removeDurably(file)
+  if (fs.existsSync(file)) removeDurably(file, 'AGENT:SOCKET')
   const connections = new Set<net.Socket>()
   const server = net.createServer((socket) => {
     connections.add(socket)

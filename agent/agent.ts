@@ -112,7 +112,7 @@ export class Agent {
    * serves, or the supervisor cannot go on alone, and every plugin has been tried once; the agent goes on in each case.
    */
   async start(): Promise<void> {
-    ensureDirectory(this.paths.data)
+    ensureDirectory(this.paths.data, 'AGENT:DIRECTORY')
     this.#lock = acquireLock(this.paths.agentLock, 'agent')
     try {
       this.#control = await serveAgentControl(this.paths.agentSocket, handlersOf(this), this.log.child({ part: 'control' }))
@@ -155,8 +155,8 @@ export class Agent {
     if (this.#lock === undefined) return
     await this.#attempt('the control socket did not stop', async () => this.#control?.stop())
     await this.#attempt('agent.json was not removed', async () => {
-      removeDurably(this.paths.agentFile)
-      removeDurably(this.paths.agentSocket)
+      removeDurably(this.paths.agentFile, 'AGENT:STOP')
+      removeDurably(this.paths.agentSocket, 'AGENT:STOP')
     })
     this.#lock.release()
   }
@@ -225,7 +225,7 @@ export class Agent {
       controlSocket: paths.agentSocket,
       config: this.config.file,
     }
-    writeAtomic(paths.agentFile, `${JSON.stringify(facts, null, 2)}\n`)
+    writeAtomic(paths.agentFile, `${JSON.stringify(facts, null, 2)}\n`, 'AGENT:FACTS')
   }
 }
 

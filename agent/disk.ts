@@ -1,114 +1,142 @@
 /**
  * Every write to the file system goes through here: one place for atomic replacement, directory fsync, modes
- * (files 0600, directories 0700) and for the operation label that a fault test can fail or kill at.
- * A label reads `<WHO>:<WHAT>`, for example `CURSOR:WRITE`.
+ * (files 0600, directories 0700) and for the label of each step (agent/step.ts), at which a fault test can kill or fail it.
+ * What a function does in several steps is one label; each step passes it once.
  */
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { type Label, step } from './step.ts'
 
 export const fileMode = 0o600
 export const directoryMode = 0o700
 
 /** Creates a directory and its parents with mode 0700; an existing one is left as it is. */
-export function ensureDirectory(directory: string): void {
+export function ensureDirectory(directory: string, label: Label): void {
+  step(label, 'mkdir', directory)
   fs.mkdirSync(directory, { recursive: true, mode: directoryMode })
 }
 
 /** Makes the directory's entries (creations, renames, removals) durable. A no-op on Windows, where directories can't be opened. */
-export function syncDirectory(directory: string): void {
+export function syncDirectory(directory: string, label: Label): void {
   if (process.platform === 'win32') return
+  step(label, 'sync-directory', directory)
   const fd = fs.openSync(directory, 'r')
   try {
     fs.fsyncSync(fd)
   } finally {
     fs.closeSync(fd)
   }
+  step(label, 'synced-directory', directory)
 }
 
 /** Makes the content of a closed file durable. */
-export function syncFile(file: string): void {
+function syncFile(file: string, label: Label): void {
   const fd = fs.openSync(file, 'r+')
   try {
-    fs.fsyncSync(fd)
+    syncOpen(fd, label)
   } finally {
     fs.closeSync(fd)
   }
 }
 
 /** Replaces `file` by `data`: temporary file, fsync, rename, fsync of the directory. After a crash it holds the old or the new content. */
-export function writeAtomic(file: string, data: string | Uint8Array): void {
+export function writeAtomic(file: string, data: string | Uint8Array, label: Label): void {
   const temporary = `${file}.${process.pid}.tmp`
-  const fd = fs.openSync(temporary, 'w', fileMode)
+  const fd = openForWriting(temporary, 'w', label)
   try {
-    fs.writeFileSync(fd, data)
-    fs.fsyncSync(fd)
+    writeAll(fd, typeof data === 'string' ? Buffer.from(data) : data, 0, label)
+    syncOpen(fd, label)
   } finally {
     fs.closeSync(fd)
   }
-  fs.renameSync(temporary, file)
-  syncDirectory(path.dirname(file))
+  rename(temporary, file, label)
+  syncDirectory(path.dirname(file), label)
+}
+
+function rename(from: string, to: string, label: Label): void {
+  step(label, 'rename', from, to)
+  fs.renameSync(from, to)
 }
 
 /** Renames within a file system and makes it durable on both sides. */
-export function moveDurably(from: string, to: string): void {
-  fs.renameSync(from, to)
-  syncDirectory(path.dirname(to))
-  if (path.dirname(from) !== path.dirname(to)) syncDirectory(path.dirname(from))
+export function moveDurably(from: string, to: string, label: Label): void {
+  rename(from, to, label)
+  syncDirectory(path.dirname(to), label)
+  if (path.dirname(from) !== path.dirname(to)) syncDirectory(path.dirname(from), label)
 }
 
 /** Moves `from` to `to`, by rename where possible, else by copy, fsync and removal (another file system). */
-export function moveAnywhere(from: string, to: string): void {
+export function moveAnywhere(from: string, to: string, label: Label): void {
   try {
-    moveDurably(from, to)
+    moveDurably(from, to, label)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
-    copyDurably(from, to)
-    removeDurably(from)
+    copyDurably(from, to, label)
+    removeDurably(from, label)
   }
 }
 
 /** Copies to a temporary name, fsyncs, renames: `to` is never seen half written. */
-export function copyDurably(from: string, to: string): void {
+export function copyDurably(from: string, to: string, label: Label): void {
   const temporary = `${to}.${process.pid}.tmp`
+  step(label, 'copy', from, temporary)
   fs.copyFileSync(from, temporary)
   fs.chmodSync(temporary, fileMode)
-  syncFile(temporary)
-  moveDurably(temporary, to)
+  syncFile(temporary, label)
+  moveDurably(temporary, to, label)
 }
 
 /** As copyDurably, without holding up the event loop: for large files. */
-export async function copyInBackground(from: string, to: string): Promise<void> {
+export async function copyInBackground(from: string, to: string, label: Label): Promise<void> {
   const temporary = `${to}.${process.pid}.tmp`
+  step(label, 'copy', from, temporary)
   await fs.promises.copyFile(from, temporary)
   const handle = await fs.promises.open(temporary, 'r+')
   try {
     await handle.chmod(fileMode)
-    await handle.sync()
+    await syncHandle(handle, label)
   } finally {
     await handle.close()
   }
-  moveDurably(temporary, to)
+  moveDurably(temporary, to, label)
 }
 
 /** Gives a file a second name, so that replacing the first keeps the content; a durable copy where links cannot reach. */
-export function linkOrCopy(from: string, to: string): void {
+export function linkOrCopy(from: string, to: string, label: Label): void {
   try {
-    fs.linkSync(from, to)
-    syncDirectory(path.dirname(to))
+    link(from, to, label)
   } catch {
-    copyDurably(from, to)
+    copyDurably(from, to, label)
   }
 }
 
+/** Gives the file a second name, `to`, durably: a hard link where possible, else a copy. `to` must not exist. */
+export function keepAs(from: string, to: string, label: Label): void {
+  try {
+    link(from, to, label)
+  } catch (error) {
+    if (!['EXDEV', 'EPERM', 'ENOTSUP', 'EMLINK'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    copyDurably(from, to, label)
+  }
+}
+
+function link(from: string, to: string, label: Label): void {
+  step(label, 'link', from, to)
+  fs.linkSync(from, to)
+  syncDirectory(path.dirname(to), label)
+}
+
 /** Removes a file if it is there and makes the removal durable. */
-export function removeDurably(file: string): void {
+export function removeDurably(file: string, label: Label): void {
+  step(label, 'remove', file)
   fs.rmSync(file, { force: true })
-  syncDirectory(path.dirname(file))
+  syncDirectory(path.dirname(file), label)
 }
 
 /** Removes a directory and all below it, if it is there; nothing about it is made durable. For temporary directories only. */
-export function removeTree(directory: string): void {
+export function removeTree(directory: string, label: Label): void {
+  step(label, 'remove', directory)
   fs.rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
 }
 
@@ -119,51 +147,68 @@ export function freeBytes(directory: string): number {
 }
 
 /** Opens for writing (created 0600). `flags` as in fs.open. */
-export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a'): number {
-  return fs.openSync(file, flags, fileMode)
+export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a', label: Label): number {
+  step(label, 'open', file)
+  const fd = fs.openSync(file, flags, fileMode)
+  step(label, 'opened', file, fd)
+  return fd
 }
 
 /** Opens for writing without blocking the event loop (created 0600): for large copies, whose fsync takes long. */
-export function openHandle(file: string, flags: 'wx' | 'r+'): Promise<fs.promises.FileHandle> {
-  return fs.promises.open(file, flags, fileMode)
+export async function openHandle(file: string, flags: 'wx' | 'r+', label: Label): Promise<fs.promises.FileHandle> {
+  step(label, 'open', file)
+  const handle = await fs.promises.open(file, flags, fileMode)
+  step(label, 'opened', file, handle.fd)
+  return handle
 }
 
 /** Writes all of `data` at `position`; a short write is continued. */
-export function writeAll(fd: number, data: Uint8Array, position: number): void {
+export function writeAll(fd: number, data: Uint8Array, position: number, label: Label): void {
+  step(label, 'write', fd, data, position)
   let done = 0
   while (done < data.length) done += fs.writeSync(fd, data, done, data.length - done, position + done)
 }
 
-/** JOURNAL:SYNC. Makes what was written through `fd` durable, without holding up the event loop. A failure must not be retried. */
-export function syncData(fd: number): Promise<void> {
-  return new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error === null ? resolve() : reject(error))))
+/** As writeAll, without holding up the event loop. */
+export async function writeHandle(handle: fs.promises.FileHandle, data: Uint8Array, position: number, label: Label): Promise<void> {
+  step(label, 'write', handle.fd, data, position)
+  let done = 0
+  while (done < data.length) done += (await handle.write(data, done, data.length - done, position + done)).bytesWritten
 }
 
-/** JOURNAL:CREATE, JOURNAL:KEEP. As syncFile, for a file that is open. */
-export function syncOpen(fd: number): void {
+/** Makes what was written through `fd` durable, without holding up the event loop. A failure must not be retried. */
+export async function syncData(fd: number, label: Label): Promise<void> {
+  step(label, 'sync', fd)
+  await new Promise<void>((resolve, reject) => fs.fdatasync(fd, (error) => (error === null ? resolve() : reject(error))))
+  step(label, 'synced', fd)
+}
+
+/** Makes an open file durable. */
+export function syncOpen(fd: number, label: Label): void {
+  step(label, 'sync', fd)
   fs.fsyncSync(fd)
+  step(label, 'synced', fd)
 }
 
-/** JOURNAL:CUT. Cuts an open file to `length` bytes (a shorter one stays as it is); durable with the next sync of it. */
-export function cutOpen(fd: number, length: number): void {
+/** As syncOpen, without holding up the event loop. */
+export async function syncHandle(handle: fs.promises.FileHandle, label: Label): Promise<void> {
+  step(label, 'sync', handle.fd)
+  await handle.sync()
+  step(label, 'synced', handle.fd)
+}
+
+/** Cuts an open file to `length` bytes (a shorter one stays as it is); durable with the next sync of it. */
+export function cutOpen(fd: number, length: number, label: Label): void {
+  step(label, 'cut', fd, length)
   if (fs.fstatSync(fd).size > length) fs.ftruncateSync(fd, length)
 }
 
-/** QUARANTINE:KEEP. Gives the file a second name, `to`, durably: a hard link where possible, else a copy. `to` must not exist. */
-export function keepAs(from: string, to: string): void {
-  try {
-    fs.linkSync(from, to)
-    syncDirectory(path.dirname(to))
-  } catch (error) {
-    if (!['EXDEV', 'EPERM', 'ENOTSUP', 'EMLINK'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
-    copyDurably(from, to)
-  }
-}
-
-/** LOCK:PID. Replaces the content of an open file; not durable, and not atomic: only for what nobody must rely on. */
-export function overwriteOpen(fd: number, text: string): void {
+/** Replaces the content of an open file; not durable, and not atomic: only for what nobody must rely on. */
+export function overwriteOpen(fd: number, text: string, label: Label): void {
+  const data = Buffer.from(text)
+  step(label, 'write', fd, data)
   fs.ftruncateSync(fd, 0)
-  fs.writeSync(fd, text)
+  fs.writeSync(fd, data)
 }
 
 /** Lets the group of the directory use a Unix socket in it (0660); who gets that far is decided by the directory's mode. */

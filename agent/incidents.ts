@@ -122,8 +122,8 @@ export class IncidentStore implements IncidentLog {
 
   #write(incident: Incident): void {
     try {
-      ensureDirectory(this.#directory)
-      writeAtomic(this.#file(incident.id), `${JSON.stringify({ version: formatVersion, ...incident }, plainNumbers, 2)}\n`)
+      ensureDirectory(this.#directory, 'INCIDENT:SAVE')
+      writeAtomic(this.#file(incident.id), `${JSON.stringify({ version: formatVersion, ...incident }, plainNumbers, 2)}\n`, 'INCIDENT:SAVE')
       this.#unwritten.delete(incident.id)
     } catch (error) {
       if (!this.#unwritten.has(incident.id))

@@ -22,10 +22,10 @@ let flock: ((fd: number, operation: number) => number) | undefined
 /** Takes the lock or throws with the holder's pid (exit code 75). `who` names the holder in the message: 'engine', 'agent'. */
 export function acquireLock(file: string, who: string): Lock {
   if (process.platform === 'win32') throw new DaemonGuardError('locks on Windows are not available in this version', { where: file })
-  ensureDirectory(path.dirname(file))
+  ensureDirectory(path.dirname(file), 'LOCK:DIRECTORY')
   flock ??= koffi.load('libc.so.6').func('int flock(int fd, int operation)')
   // Opened without truncation: a loser must not wipe the winner's pid. Node opens with O_CLOEXEC, so children do not inherit the lock.
-  const fd = openForWriting(file, 'a')
+  const fd = openForWriting(file, 'a', 'LOCK:OPEN')
   if (flock(fd, LOCK_EX | LOCK_NB) !== 0) {
     fs.closeSync(fd)
     const pid = fs.readFileSync(file, 'utf8').trim() || 'unknown'
@@ -35,7 +35,7 @@ export function acquireLock(file: string, who: string): Lock {
       exitCode: ExitCode.locked,
     })
   }
-  overwriteOpen(fd, `${process.pid}\n`)
+  overwriteOpen(fd, `${process.pid}\n`, 'LOCK:PID')
   let held = true
   return {
     release() {

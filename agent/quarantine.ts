@@ -49,9 +49,9 @@ export function quarantine(options: {
   time?: number
 }): Quarantined {
   const time = options.time ?? Date.now()
-  ensureDirectory(options.paths.quarantine)
+  ensureDirectory(options.paths.quarantine, 'QUARANTINE:DIRECTORY')
   const directory = freeName(path.join(options.paths.quarantine, `${timeStamp(time)}-${causeName(options.cause)}`))
-  ensureDirectory(directory)
+  ensureDirectory(directory, 'QUARANTINE:DIRECTORY')
   const files: QuarantinedFile[] = []
   const toCopy: { entry: QuarantinedFile; target: string }[] = []
   const report = () => {
@@ -60,6 +60,7 @@ export function quarantine(options: {
     writeAtomic(
       path.join(directory, 'reason.json'),
       `${JSON.stringify(content, (_key, value) => (typeof value === 'bigint' ? `${value}` : value), 2)}\n`,
+      'QUARANTINE:REASON',
     )
   }
   try {
@@ -70,11 +71,11 @@ export function quarantine(options: {
       const target = freeName(path.join(directory, name === 'reason.json' ? 'reason.json-original' : name))
       const entry: QuarantinedFile = { original, file: target, bytes, sha256: null }
       try {
-        moveDurably(original, target)
+        moveDurably(original, target, 'QUARANTINE:MOVE')
       } catch (error) {
         if (codeOf(error) !== 'EXDEV') throw error
         entry.file = freeName(`${original}.quarantined-${timeStamp(time)}`)
-        moveDurably(original, entry.file)
+        moveDurably(original, entry.file, 'QUARANTINE:ASIDE')
         toCopy.push({ entry, target })
       }
       files.push(entry)
@@ -86,11 +87,11 @@ export function quarantine(options: {
   const settle = async () => {
     for (const { entry, target } of toCopy) {
       try {
-        await copyInBackground(entry.file, target)
+        await copyInBackground(entry.file, target, 'QUARANTINE:COPY')
         const aside = entry.file
         entry.file = target
         attempt(report)
-        removeDurably(aside)
+        removeDurably(aside, 'QUARANTINE:COPIED')
       } catch (error) {
         entry.problem = `still on its own file system: ${messageOf(error)}`
       }

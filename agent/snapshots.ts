@@ -18,6 +18,7 @@ import { type CopyOptions, type CopyResult, copyFile, digestFile, removeLeftover
 import { DamagedFileError, MovedFileError, type ReadOptions, UnreadableFileError } from './duckfile/reader.ts'
 import { DaemonGuardError, messageOf } from './errors.ts'
 import type { EngineControl } from './plugin.ts'
+import { step } from './step.ts'
 
 const manifestSchema = z.object({
   version: z.literal(1),
@@ -66,6 +67,7 @@ export async function takeSnapshot(
 ): Promise<UsableSnapshot> {
   const { engine, paths, signal } = options
   const { databaseId } = await engine.status(signal)
+  step('SNAPSHOT:HOLD')
   const hold = await engine.hold(signal)
   try {
     return await store({
@@ -83,6 +85,7 @@ export async function takeSnapshot(
     throw error
   } finally {
     // If the engine is gone, so is the hold; that the headers did not change is what counts.
+    step('SNAPSHOT:RELEASE')
     await hold.release().catch(() => {})
   }
 }
@@ -98,7 +101,7 @@ async function store(
   options: SnapshotOptions & { source: string; directory: string; databaseId: string; seq: number; iteration?: number },
 ): Promise<UsableSnapshot> {
   const { source, directory, databaseId, seq, iteration, clock } = options
-  ensureDirectory(directory)
+  ensureDirectory(directory, 'SNAPSHOT:DIRECTORY')
   const needed = (fs.statSync(source, { throwIfNoEntry: false })?.size ?? 0) + (options.reserveBytes ?? defaultReserve)
   requireSpace(directory, needed, 'a snapshot')
   let createdAt = Math.floor(clock.now() / 1000) * 1000
@@ -108,7 +111,7 @@ async function store(
     file = path.join(directory, snapshotName(createdAt, seq))
   }
   const copy: CopyOptions = { maxBytesPerSecond: options.maxBytesPerSecond, signal: options.signal, clock }
-  const copied: CopyResult = await copyFile(source, file, { ...copy, expect: { iteration } })
+  const copied: CopyResult = await copyFile(source, file, 'SNAPSHOT:COPY', { ...copy, expect: { iteration } })
   const manifest: SnapshotManifest = {
     version: 1,
     databaseId,
@@ -117,7 +120,7 @@ async function store(
     createdAt: new Date(createdAt).toISOString(),
     verified: true,
   }
-  writeAtomic(manifestOf(file), `${JSON.stringify(manifest, null, 2)}\n`)
+  writeAtomic(manifestOf(file), `${JSON.stringify(manifest, null, 2)}\n`, 'SNAPSHOT:MANIFEST')
   return { file, companions: [manifestOf(file)], seq, createdAt, usable: true, manifest }
 }
 
@@ -200,9 +203,9 @@ export async function restoreFile(snapshot: UsableSnapshot, databasePath: string
       hint: `move it away first: mv ${databasePath + suffix} …`,
     })
   }
-  ensureDirectory(path.dirname(databasePath))
+  ensureDirectory(path.dirname(databasePath), 'RESTORE:DIRECTORY')
   requireSpace(path.dirname(databasePath), snapshot.manifest.bytes, 'the restored database')
-  await copyFile(snapshot.file, databasePath, { ...options, expect: contentOf(snapshot.manifest) })
+  await copyFile(snapshot.file, databasePath, 'RESTORE:COPY', { ...options, expect: contentOf(snapshot.manifest) })
 }
 
 /**
@@ -219,7 +222,7 @@ export function prune(directory: string, databaseId: string, keep: number): stri
     // The manifest first: what a crash leaves behind then is no snapshot any more.
     else if (kept >= keep && (snapshot.usable || !snapshot.foreign)) removed.push(...snapshot.companions, snapshot.file)
   }
-  for (const file of removed) removeDurably(file)
+  for (const file of removed) removeDurably(file, 'SNAPSHOT:PRUNE')
   return [...leftovers, ...removed]
 }
 

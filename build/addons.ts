@@ -70,9 +70,9 @@ export function unpackAddon(addon: Addon, cache: string, readAsset: AssetReader)
   const hash = createHash('sha256')
   for (const file of addon.files) hash.update(`${file.name} ${file.sha256}\n`)
   const directory = path.join(cache, `${addon.name}-${hash.digest('hex').slice(0, 16)}`)
-  ensureDirectory(cache)
+  ensureDirectory(cache, 'ADDON:UNPACK')
   refuseForeign(cache)
-  ensureDirectory(directory)
+  ensureDirectory(directory, 'ADDON:UNPACK')
   refuseForeign(directory)
   for (const file of addon.files) {
     const target = path.join(directory, file.name)
@@ -81,7 +81,7 @@ export function unpackAddon(addon: Addon, cache: string, readAsset: AssetReader)
     if (createHash('sha256').update(content).digest('hex') !== file.sha256)
       throw new Error(`the executable's own copy of ${file.name} is damaged`)
     // A rename: another process that starts now sees the old file or the new one, and one that has the old one loaded keeps it.
-    writeAtomic(target, content)
+    writeAtomic(target, content, 'ADDON:UNPACK')
     if (!isWhole(target, file)) throw new Error(`${target} does not read back as it was written`)
   }
   return directory

@@ -16,7 +16,7 @@ export interface Damage {
  * being checkpointed. `choice` picks among the blocks, so that another attempt can take another one.
  */
 export async function flipByte(file: string, choice: number): Promise<Damage | null> {
-  const fd = openForWriting(file, 'r+')
+  const fd = openForWriting(file, 'r+', 'DEMO:DAMAGE')
   try {
     const pages = readAt(fd, 0, headerBytes)
     const main = parseMainHeader(pages)
@@ -30,8 +30,8 @@ export async function flipByte(file: string, choice: number): Promise<Damage | n
     if (block === undefined) return null
     const offset = blockOffset(header, block) + pageBytes
     const byte = readAt(fd, offset, 1)
-    writeAll(fd, Uint8Array.of((byte[0] as number) ^ 1), offset)
-    syncOpen(fd)
+    writeAll(fd, Uint8Array.of((byte[0] as number) ^ 1), offset, 'DEMO:DAMAGE')
+    syncOpen(fd, 'DEMO:DAMAGE')
     return { block, offset }
   } catch (error) {
     if (error instanceof BadFreeList || error instanceof RangeError) return null

@@ -47,8 +47,8 @@ export class Stage {
     const directory = path.join(os.tmpdir(), `daemonguard-demo-${randomBytes(3).toString('hex')}`)
     const [postgresPort, statusPort] = await freePorts()
     const stage = new Stage(directory, postgresPort, statusPort)
-    ensureDirectory(directory)
-    writeAtomic(stage.config, stage.#configText())
+    ensureDirectory(directory, 'DEMO:STAGE')
+    writeAtomic(stage.config, stage.#configText(), 'DEMO:STAGE')
     return stage
   }
 
@@ -72,7 +72,7 @@ plugins:
 
   /** Starts an agent and waits until its page answers and its engine serves. */
   async startAgent(signal: AbortSignal): Promise<void> {
-    const log = openForWriting(path.join(this.directory, 'agent.log'), 'a')
+    const log = openForWriting(path.join(this.directory, 'agent.log'), 'a', 'DEMO:STAGE')
     const { command, args } = selfCommand()
     const agent = spawn(command, [...args, 'run', '-c', this.config], { stdio: ['ignore', log, log] })
     fs.closeSync(log)
@@ -158,7 +158,7 @@ plugins:
     }
     this.killEverything()
     await waitUntil(() => [...this.#engines].every((pid) => !isEngineOf(pid, this.config)), { deadline: 5000 })
-    if (!options.keep) removeTree(this.directory)
+    if (!options.keep) removeTree(this.directory, 'DEMO:STAGE')
   }
 
   /** SIGKILL to all that the demo started; at once, also from a signal handler. */

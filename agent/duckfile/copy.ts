@@ -6,10 +6,10 @@
 
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
-import type { FileHandle } from 'node:fs/promises'
 import path from 'node:path'
-import { moveDurably, openHandle, removeDurably } from '../disk.ts'
+import { moveDurably, openHandle, removeDurably, syncHandle, writeHandle } from '../disk.ts'
 import { codeOf, DaemonGuardError } from '../errors.ts'
+import type { Label } from '../step.ts'
 import { headerBytes } from './header.ts'
 import { blocksPerRead, DamagedFileError, DuckFileReader, type ReadOptions } from './reader.ts'
 
@@ -27,6 +27,9 @@ export interface CopyResult {
   iteration: number
 }
 
+/** Where the bytes of a copy go. */
+type Sink = (bytes: Buffer, position: number) => Promise<void>
+
 /** Temporary files of the copies that this process is making. */
 const underWay = new Set<string>()
 
@@ -37,23 +40,23 @@ export class UnexpectedContentError extends DaemonGuardError {}
  * Copies `source` to `target` (which appears complete, durable and verified, or not at all; it must not exist).
  * Throws DamagedFileError when the source is damaged, MovedFileError when a checkpoint came between, UnreadableFileError.
  */
-export async function copyFile(source: string, target: string, options: CopyOptions = {}): Promise<CopyResult> {
+export async function copyFile(source: string, target: string, label: Label, options: CopyOptions = {}): Promise<CopyResult> {
   const temporary = path.join(path.dirname(target), `${path.basename(target)}.${process.pid}.tmp`)
   removeLeftovers(path.dirname(target), path.basename(target))
-  const sink = await openHandle(temporary, 'wx')
+  const sink = await openHandle(temporary, 'wx', label)
   underWay.add(temporary)
   try {
     let result: CopyResult
     try {
-      result = await stream(source, options, sink)
-      await sink.sync()
+      result = await stream(source, options, (bytes, at) => writeHandle(sink, bytes, at, label))
+      await syncHandle(sink, label)
     } finally {
       await sink.close()
     }
-    moveDurably(temporary, target)
+    moveDurably(temporary, target, label)
     return result
   } catch (error) {
-    removeDurably(temporary)
+    removeDurably(temporary, label)
     throw error
   } finally {
     underWay.delete(temporary)
@@ -68,7 +71,7 @@ export function removeLeftovers(directory: string, prefix = ''): string[] {
     const file = path.join(directory, name)
     // In a container every agent has the same pid: one of ours is left over unless it is known to be under way.
     if (!pid || !name.startsWith(prefix) || (pid === process.pid ? underWay.has(file) : isAlive(pid))) continue
-    removeDurably(file)
+    removeDurably(file, 'COPY:LEFTOVER')
     removed.push(file)
   }
   return removed
@@ -87,13 +90,13 @@ export function digestFile(source: string, options: CopyOptions = {}): Promise<C
   return stream(source, options)
 }
 
-async function stream(source: string, options: CopyOptions, sink?: FileHandle): Promise<CopyResult> {
+async function stream(source: string, options: CopyOptions, sink?: Sink): Promise<CopyResult> {
   const reader = await DuckFileReader.open(source, options)
   try {
     const { pages, header } = await reader.headers()
     const map = await reader.blockMap(header, pages)
     const hash = createHash('sha256').update(pages)
-    await writeFully(sink, pages, 0)
+    await sink?.(pages, 0)
     let bytes = headerBytes
     for (let first = 0; first < header.blockCount; first += blocksPerRead(header)) {
       const count = Math.min(blocksPerRead(header), header.blockCount - first)
@@ -104,7 +107,7 @@ async function stream(source: string, options: CopyOptions, sink?: FileHandle): 
       }
       const chunk = reader.buffer.bytes.subarray(0, available)
       hash.update(chunk)
-      await writeFully(sink, chunk, bytes)
+      await sink?.(chunk, bytes)
       bytes += available
       if (available < count * header.blockSize) break
     }
@@ -115,12 +118,6 @@ async function stream(source: string, options: CopyOptions, sink?: FileHandle): 
   } finally {
     await reader.close()
   }
-}
-
-async function writeFully(sink: FileHandle | undefined, bytes: Buffer, position: number): Promise<void> {
-  if (sink === undefined) return
-  let done = 0
-  while (done < bytes.length) done += (await sink.write(bytes, done, bytes.length - done, position + done)).bytesWritten
 }
 
 function expectSame(file: string, found: CopyResult, expected: Partial<CopyResult>): void {

@@ -15,6 +15,7 @@ import { codeOf, DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { acquireLock } from '../lock.ts'
 import { type Paths, pathsOf } from '../paths.ts'
 import { snapshotFile } from '../snapshots.ts'
+import { step } from '../step.ts'
 import { Database, replayForeignWal } from './duckdb.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
@@ -36,7 +37,7 @@ interface Plan {
 export async function runAdopt(config: Config): Promise<number> {
   process.umask(0o077)
   const paths = pathsOf(config)
-  ensureDirectory(paths.data)
+  ensureDirectory(paths.data, 'ADOPTION:DIRECTORY')
   const lock = acquireLock(paths.engineLock, 'engine')
   try {
     const plan = interruptedAdoption(paths) ?? (await prepare(config, paths))
@@ -54,11 +55,11 @@ export async function runAdopt(config: Config): Promise<number> {
 /** Makes the copy that will take the original's place, a snapshot of it, and a second name for the original in quarantine. */
 async function prepare(config: Config, paths: Paths): Promise<Plan> {
   const workshop = path.dirname(planFile(paths))
-  removeTree(workshop)
-  ensureDirectory(workshop)
+  removeTree(workshop, 'ADOPTION:CLEAR')
+  ensureDirectory(workshop, 'ADOPTION:WORKSHOP')
   const copy = path.join(workshop, path.basename(paths.database))
   const originals = [paths.database, ...walFiles(paths.database)]
-  for (const file of originals) copyDurably(file, path.join(workshop, path.basename(file)))
+  for (const file of originals) copyDurably(file, path.join(workshop, path.basename(file)), 'ADOPTION:COPY')
   const unreplayed = walFiles(paths.database).flatMap((file) => {
     const why = unreplayedPart(file)
     return why === null ? [] : [`${path.basename(file)}: ${why}`]
@@ -68,14 +69,15 @@ async function prepare(config: Config, paths: Paths): Promise<Plan> {
   const seq = await addOwnSchema(config, copy, databaseId)
   const snapshot = await snapshotFile({ source: copy, directory: paths.snapshots, databaseId, seq, clock: systemClock })
   const original = path.join(paths.quarantine, `${stampOf(Date.now())}-adopted-original`)
-  ensureDirectory(original)
-  for (const file of originals) linkOrCopy(file, path.join(original, path.basename(file)))
+  ensureDirectory(original, 'ADOPTION:QUARANTINE')
+  for (const file of originals) linkOrCopy(file, path.join(original, path.basename(file)), 'ADOPTION:KEEP')
   writeAtomic(
     path.join(original, 'reason.json'),
     `${JSON.stringify({ cause: 'adopted', from: paths.database, seq, at: new Date().toISOString() }, null, 2)}\n`,
+    'ADOPTION:REASON',
   )
   const plan: Plan = { databaseId, seq, original, snapshotFile: snapshot.file, unreplayed: unreplayed.join('; ') || null }
-  writeAtomic(planFile(paths), JSON.stringify(plan))
+  writeAtomic(planFile(paths), JSON.stringify(plan), 'ADOPTION:PLAN')
   return plan
 }
 
@@ -83,11 +85,11 @@ async function prepare(config: Config, paths: Paths): Promise<Plan> {
 function finish(paths: Paths, plan: Plan): void {
   const workshop = path.dirname(planFile(paths))
   writeIdentity(paths, { databaseId: plan.databaseId })
-  for (const file of walFiles(paths.database)) removeDurably(file)
+  for (const file of walFiles(paths.database)) removeDurably(file, 'ADOPTION:WAL')
   const copy = path.join(workshop, path.basename(paths.database))
-  if (fs.existsSync(copy)) moveAnywhere(copy, paths.database)
-  removeTree(workshop)
-  syncDirectory(paths.data)
+  if (fs.existsSync(copy)) moveAnywhere(copy, paths.database, 'ADOPTION:REPLACE')
+  removeTree(workshop, 'ADOPTION:DONE')
+  syncDirectory(paths.data, 'ADOPTION:DONE')
 }
 
 function interruptedAdoption(paths: Paths): Plan | undefined {
@@ -108,6 +110,7 @@ function walFiles(database: string): string[] {
 }
 
 async function openAndCheckpoint(file: string): Promise<void> {
+  step('ADOPTION:REPLAY')
   try {
     await replayForeignWal(file)
   } catch (error) {
@@ -135,8 +138,10 @@ async function addOwnSchema(config: Config, file: string, databaseId: string): P
   const connection = await database.connect()
   const before = await readWatermark(connection, catalog)
   const seq = before?.databaseId === databaseId ? before.seq : 0
+  step('ADOPTION:SCHEMA')
   await createOwnSchema(connection)
   await writeWatermark(connection, { databaseId, seq, iteration })
+  step('ADOPTION:CHECKPOINT')
   await connection.run(`CHECKPOINT ${quoteIdentifier(catalog)}`)
   connection.close()
   database.close()

@@ -3,6 +3,7 @@
 import path from 'node:path'
 import { freeBytes } from '../disk.ts'
 import { DaemonGuardError, messageOf } from '../errors.ts'
+import { step } from '../step.ts'
 import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
 import type { Pass, WriterGate } from './gate.ts'
@@ -58,6 +59,7 @@ export class Checkpoints {
 
   /** Keeps checkpoints away until `release(holder)`. Waits for one that is under way. */
   async hold(holder: object): Promise<{ watermark: number; iteration: number }> {
+    step('CHECKPOINT:HOLD')
     this.#holds.add(holder)
     await this.#running?.catch(() => {})
     return { watermark: this.#watermark, iteration: this.#iteration }
@@ -87,14 +89,17 @@ export class Checkpoints {
     const pass: Pass = { mode: 'none' }
     await gate.enter(pass, 'exclusive', gateTimeout)
     try {
+      step('CHECKPOINT:BEGIN')
       const seq = pipeline.writer.nextSeq - 1
       await pipeline.writer.durable(seq)
       const iteration = this.#iteration + 1
+      step('CHECKPOINT:WATERMARK')
       try {
         await writeWatermark(connection, { databaseId, seq, iteration })
       } catch (error) {
         return suspect(`the watermark could not be written: ${messageOf(error)}`)
       }
+      step('CHECKPOINT:RUN')
       try {
         await connection.run(`CHECKPOINT ${quoteIdentifier(catalog)}`)
       } catch (error) {
@@ -105,6 +110,7 @@ export class Checkpoints {
           cause: error,
         })
       }
+      step('CHECKPOINT:DONE')
       this.#watermark = seq
       this.#iteration = iteration
       this.#lastAt = now()

@@ -6,6 +6,7 @@
 import { messageOf } from '../errors.ts'
 import type { EncodedTransaction } from '../journal/record.ts'
 import type { JournalWriter } from '../journal/writer.ts'
+import { step } from '../step.ts'
 import type { Connection } from './duckdb.ts'
 import { isOrdinaryAtCommit, toSqlError } from './duckdb-errors.ts'
 import { SqlError } from './sql-error.ts'
@@ -73,6 +74,7 @@ export class CommitPipeline {
         await this.#rollback(connection)
         throw error
       }
+      step('COMMIT:RESERVE')
       try {
         writer.reserve(group)
         this.refusal = null
@@ -81,6 +83,7 @@ export class CommitPipeline {
         await this.#rollback(connection)
         throw new SqlError('53100', this.refusal, { hint: 'free space on the journal disk; writes resume by themselves' })
       }
+      step('COMMIT:DUCKDB')
       try {
         await connection.run('COMMIT')
       } catch (error) {
@@ -88,10 +91,12 @@ export class CommitPipeline {
         await this.#rollback(connection)
         throw toSqlError(error)
       }
+      step('COMMIT:APPEND')
       const time = now()
       let seq = 0
       for (const encoded of group) seq = writer.append(encoded, time)
       guard?.committed(seq)
+      step('COMMIT:APPENDED')
       return seq
     })
   }
@@ -99,6 +104,7 @@ export class CommitPipeline {
   /** Commits a transaction that takes no seq: the engine's own schema, or one without changes. */
   commitOwn(connection: Connection): Promise<void> {
     return this.alone(async () => {
+      step('COMMIT:OWN')
       try {
         await connection.run('COMMIT')
       } catch (error) {

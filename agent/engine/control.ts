@@ -32,7 +32,7 @@ export class ControlServer {
 
   /** Listens with mode 0600. A stale socket file is removed: the engine's lock says that nobody else serves it. */
   async listen(file: string): Promise<void> {
-    if (fs.existsSync(file)) removeDurably(file)
+    if (fs.existsSync(file)) removeDurably(file, 'CONTROL:SOCKET')
     const previous = process.umask(0o177)
     try {
       await new Promise<void>((resolve, reject) => {

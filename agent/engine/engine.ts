@@ -37,7 +37,7 @@ export async function runEngine(config: Config): Promise<number> {
   const log = createLog({ name: 'engine', level: config.agent.log.level, format: 'json' })
   // DuckDB creates its own files: nobody else may read them.
   process.umask(0o077)
-  ensureDirectory(paths.data)
+  ensureDirectory(paths.data, 'ENGINE:DIRECTORY')
   const lock = acquireLock(paths.engineLock, 'engine')
   const { memory } = config.engine
   const recovered = await recover({
@@ -146,11 +146,15 @@ class Engine {
     const { sequences } = this.#context
     await sequences.refresh(this.#recovered.connection, true)
     if (this.#recovered.created) await this.#applySchemaFile()
-    if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir)
+    if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir, 'ENGINE:DIRECTORY')
     await this.#listener.start()
     await this.#control.listen(this.#paths.controlSocket)
     const { recovery: _, ...facts } = this.#hello()
-    writeAtomic(this.#paths.engineFile, `${JSON.stringify({ ...facts, controlSocket: this.#paths.controlSocket }, null, 2)}\n`)
+    writeAtomic(
+      this.#paths.engineFile,
+      `${JSON.stringify({ ...facts, controlSocket: this.#paths.controlSocket }, null, 2)}\n`,
+      'ENGINE:FACTS',
+    )
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#stop(true))
     // The terminal of whoever started the agent may close: the engine goes on.
     process.on('SIGHUP', () => {})
@@ -239,9 +243,9 @@ class Engine {
       await this.#listener.close()
       if (checkpoint) await this.#checkpoints.run().catch((error) => this.#log.warn(messageOf(error)))
       await this.#context.pipeline.writer.close()
-      removeDurably(this.#paths.engineFile)
+      removeDurably(this.#paths.engineFile, 'ENGINE:STOP')
       this.#control.close()
-      removeDurably(this.#paths.controlSocket)
+      removeDurably(this.#paths.controlSocket, 'ENGINE:STOP')
       this.#log.info('stopped')
       this.#end(ExitCode.ok)
     } catch (error) {

@@ -30,6 +30,6 @@ export function readIdentity(paths: Paths): Identity | undefined {
 }
 
 export function writeIdentity(paths: Paths, identity: Identity): void {
-  ensureDirectory(paths.data)
-  writeAtomic(paths.identityFile, `${JSON.stringify({ version: 1, ...identity }, null, 2)}\n`)
+  ensureDirectory(paths.data, 'IDENTITY:WRITE')
+  writeAtomic(paths.identityFile, `${JSON.stringify({ version: 1, ...identity }, null, 2)}\n`, 'IDENTITY:WRITE')
 }

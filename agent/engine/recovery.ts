@@ -15,6 +15,7 @@ import { listSegments } from '../journal/segment.ts'
 import { readTransactions } from '../journal/transactions.ts'
 import { tableName } from '../journal/types.ts'
 import type { Paths } from '../paths.ts'
+import { step } from '../step.ts'
 import { type Connection, Database } from './duckdb.ts'
 import { isShortage } from './duckdb-errors.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
@@ -50,8 +51,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const started = performance.now()
   const known = readIdentity(paths)
   const databaseId = known?.databaseId ?? randomUUID()
-  ensureDirectory(paths.data)
-  ensureDirectory(paths.journal)
+  ensureDirectory(paths.data, 'RECOVERY:DIRECTORY')
+  ensureDirectory(paths.journal, 'RECOVERY:DIRECTORY')
   const quarantine = path.join(paths.quarantine, `${stampOf(now())}-journal-corrupt`)
   if (known === undefined && listSegments(paths.journal).length > 0) {
     throw new DaemonGuardError('there is a journal, but no identity.json that says which database it belongs to', {
@@ -69,6 +70,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
   if (known === undefined) writeIdentity(paths, { databaseId })
 
+  step('RECOVERY:OPEN')
   const iterationInHeader = exists ? headerIteration(paths.database) : 0
   const { database, connection } = await openDatabase(options, !exists)
   const mark = await watermarkOf(connection, database.catalog, paths, databaseId, {
@@ -91,6 +93,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     .map((gap) => ({ ...gap, firstSeq: Math.max(gap.firstSeq, mark.seq + 1) }))
   if (oldest > mark.seq + 1) missing.unshift({ firstSeq: mark.seq + 1, lastSeq: oldest - 1 })
   const tables = new Set<string>()
+  step('RECOVERY:REPLAY')
   const replay = new Replay(connection, database.catalog)
   try {
     const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1), tables))
@@ -105,6 +108,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
       cause: error,
     })
   }
+  step('RECOVERY:REPLAYED')
   // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
   report.gaps = missing.map((gap) => ({ ...gap, tables: [...tables] }))
   report.durationMs = performance.now() - started
@@ -125,7 +129,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
 async function openDatabase(options: RecoveryOptions, create: boolean): Promise<{ database: Database; connection: Connection }> {
   const { paths } = options
   const temporaryDirectory = path.join(paths.data, 'spill')
-  ensureDirectory(temporaryDirectory)
+  ensureDirectory(temporaryDirectory, 'RECOVERY:DIRECTORY')
   try {
     const database = await Database.open({
       file: paths.database,
@@ -187,8 +191,10 @@ async function watermarkOf(
     const [row] = await connection.all(`SELECT count(*) FROM duckdb_tables() WHERE database_name = '${catalog.replaceAll("'", "''")}'`)
     if (Number(row?.[0]) > 0) throw untrusted('it has tables, but no watermark of DaemonGuard')
     const iteration = found.iterationInHeader + 1
+    step('RECOVERY:CREATE')
     await createOwnSchema(connection)
     await writeWatermark(connection, { databaseId, seq: 0, iteration })
+    step('RECOVERY:CHECKPOINT')
     await connection.run(`CHECKPOINT ${quoteIdentifier(catalog)}`)
     return { seq: 0, iteration }
   }

@@ -6,6 +6,7 @@
 import { messageOf } from '../errors.ts'
 import type { Change, Rows, Table, Transaction } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
+import { step } from '../step.ts'
 import type { Appender, Connection } from './duckdb.ts'
 import { isCorruption, isFatal, isOrdinaryAtCommit, isShortage } from './duckdb-errors.ts'
 import { nextValue } from './sequences.ts'
@@ -107,6 +108,7 @@ export class Replay {
         for (const change of transaction.changes) await this.#change(change)
       }
       this.#endAppend()
+      step('REPLAY:COMMIT')
       this.#inDoubt = true
       await this.#connection.run('COMMIT')
       this.#inDoubt = false

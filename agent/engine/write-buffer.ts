@@ -7,6 +7,7 @@
 import { messageOf } from '../errors.ts'
 import { TransactionEncoder } from '../journal/record.ts'
 import type { Cell } from '../journal/types.ts'
+import { step } from '../step.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import type { CommitPipeline } from './commit.ts'
 import type { Appender, Connection } from './duckdb.ts'
@@ -124,7 +125,9 @@ export class WriteBuffer {
       for (const { info } of group) if (info.parents.length > 0) locks.referring(info.parents, transaction)
       await connection.run('BEGIN TRANSACTION')
       try {
+        step('GROUP:APPEND')
         await this.#append(connection, group)
+        step('GROUP:COMMIT')
         last = await pipeline.commitGroup(connection, group.map(encode))
       } catch (error) {
         this.#dropAppenders()

@@ -87,7 +87,7 @@ class Consumer implements JournalConsumer {
   constructor(options: ConsumerOptions) {
     this.#options = options
     this.#clock = options.clock ?? systemClock
-    ensureDirectory(options.cursors)
+    ensureDirectory(options.cursors, 'CURSOR:DIRECTORY')
     this.#file = path.join(options.cursors, `${options.name}.json`)
     const { databaseId, epoch } = options.source
     let cursor: CursorFile | undefined
@@ -96,13 +96,13 @@ class Consumer implements JournalConsumer {
       cursor = readCursor(this.#file)
     } catch {
       const quarantined = `${this.#file}.${Date.now()}.bad`
-      moveDurably(this.#file, quarantined)
+      moveDurably(this.#file, quarantined, 'CURSOR:BAD')
       options.onBadCursor(this.#file, quarantined)
       // What retention has deleted was confirmed, also by this consumer: it is no gap.
       confirmed = (listSegments(options.journal)[0]?.firstSeq ?? 1) - 1
     }
     if (cursor !== undefined && cursor.databaseId !== databaseId) {
-      moveDurably(this.#file, `${this.#file}.${cursor.databaseId}`)
+      moveDurably(this.#file, `${this.#file}.${cursor.databaseId}`, 'CURSOR:FOREIGN')
       cursor = undefined
     }
     this.#cursor = cursor ?? { version: 1, databaseId, epoch, confirmed, state: null }
@@ -206,7 +206,7 @@ class Consumer implements JournalConsumer {
   }
 
   #save(): void {
-    writeAtomic(this.#file, JSON.stringify(this.#cursor))
+    writeAtomic(this.#file, JSON.stringify(this.#cursor), 'CURSOR:SAVE')
   }
 
   /** The next durable transaction after the position; undefined when the position is at the end of what is durable. */

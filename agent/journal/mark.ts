@@ -74,7 +74,7 @@ type Position = Pick<Mark, 'segment' | 'offset' | 'seq'>
 
 /** Puts a mark in place durably. The caller has made durable what it says. */
 export function writeMark(directory: string, databaseId: string, position: Position): void {
-  writeAtomic(markFile(directory), encodeMark({ ...position, databaseId, bootId: currentBootId() }))
+  writeAtomic(markFile(directory), encodeMark({ ...position, databaseId, bootId: currentBootId() }), 'MARK:REPLACE')
 }
 
 /** The mark as the engine moves it. */
@@ -84,13 +84,13 @@ export class DurableMark {
 
   constructor(directory: string, databaseId: string, position: Position) {
     writeMark(directory, databaseId, position)
-    this.#fd = openForWriting(markFile(directory), 'r+')
+    this.#fd = openForWriting(markFile(directory), 'r+', 'MARK:OPEN')
     this.#identity = { databaseId, bootId: currentBootId() }
   }
 
-  /** JOURNAL:MARK. After the fsync of what it says, before anything of it is acknowledged. */
+  /** After the fsync of what it says, before anything of it is acknowledged. */
   move(position: Position): void {
-    writeAll(this.#fd, encodeMark({ ...position, ...this.#identity }), 0)
+    writeAll(this.#fd, encodeMark({ ...position, ...this.#identity }), 0, 'MARK:MOVE')
   }
 
   close(): void {

@@ -59,7 +59,7 @@ function removeLeftovers(directory: string): void {
   const mark = path.basename(markFile(directory))
   for (const name of names) {
     if (/^\d{20}\.dgj\.repaired$/.test(name) || (name.startsWith(`${mark}.`) && name.endsWith('.tmp')))
-      removeDurably(path.join(directory, name))
+      removeDurably(path.join(directory, name), 'REPAIR:LEFTOVER')
   }
 }
 
@@ -139,7 +139,7 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
     const isPremature = repair.cut || (mark !== undefined && mark.seq < segment.firstSeq - 1)
     const isUnborn = following.length === 0 && header === undefined && (mark?.seq ?? 0) < segment.firstSeq && isZero(reader.tail(0))
     if (isEmpty && (isPremature || isUnborn)) {
-      removeDurably(segment.file)
+      removeDurably(segment.file, 'REPAIR:UNBORN')
       return
     }
     result.epoch = Math.max(result.epoch, header?.epoch ?? 0)
@@ -226,12 +226,12 @@ function trailingZeros(bytes: Buffer): number {
  * for clean that the disk does not have, and another fsync would say nothing.
  */
 function keepUpTo(reader: SegmentReader, file: string, doubtful: number, end: number): void {
-  const fd = openForWriting(file, 'r+')
+  const fd = openForWriting(file, 'r+', 'REPAIR:OPEN')
   try {
-    cutOpen(fd, end)
+    cutOpen(fd, end, 'REPAIR:CUT')
     const from = Math.min(doubtful, end)
-    writeAll(fd, reader.tail(from, end - from), from)
-    syncOpen(fd)
+    writeAll(fd, reader.tail(from, end - from), from, 'REPAIR:REWRITE')
+    syncOpen(fd, 'REPAIR:SYNC')
   } finally {
     fs.closeSync(fd)
   }
@@ -240,27 +240,36 @@ function keepUpTo(reader: SegmentReader, file: string, doubtful: number, end: nu
 /** The damaged segment goes to quarantine as it is; one with its whole batches takes its place. Returns the length of that. */
 function replaceDamaged(repair: Repair, reader: SegmentReader, segment: SegmentFile, good: readonly Extent[], reason: string): number {
   const { databaseId, quarantine, result } = repair
-  ensureDirectory(quarantine)
+  ensureDirectory(quarantine, 'REPAIR:QUARANTINE')
   const kept = freeName(path.join(quarantine, path.basename(segment.file)))
   const repaired = `${segment.file}.repaired`
-  const fd = openForWriting(repaired, 'w')
+  const fd = openForWriting(repaired, 'w', 'REPAIR:REPLACE')
   let at = segmentHeaderBytes
   try {
     const epoch = reader.header?.epoch ?? good[0]?.epoch ?? result.epoch
     const createdAt = reader.header?.createdAt ?? Date.now()
-    writeAll(fd, encodeSegmentHeader({ firstSeq: segment.firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }), 0)
+    writeAll(
+      fd,
+      encodeSegmentHeader({ firstSeq: segment.firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }),
+      0,
+      'REPAIR:REPLACE',
+    )
     for (const { offset, length } of good) {
-      writeAll(fd, moveBatch(reader.tail(offset, length), at), at)
+      writeAll(fd, moveBatch(reader.tail(offset, length), at), at, 'REPAIR:REPLACE')
       at += length
     }
-    syncOpen(fd)
+    syncOpen(fd, 'REPAIR:REPLACE')
   } finally {
     fs.closeSync(fd)
   }
   // The evidence first; and at every moment one of the two has the segment's name, for a consumer that opens it meanwhile.
-  keepAs(segment.file, kept)
-  writeAtomic(`${kept}.reason.json`, `${JSON.stringify({ from: segment.file, reason, at: new Date().toISOString() }, null, 2)}\n`)
-  moveDurably(repaired, segment.file)
+  keepAs(segment.file, kept, 'REPAIR:KEEP')
+  writeAtomic(
+    `${kept}.reason.json`,
+    `${JSON.stringify({ from: segment.file, reason, at: new Date().toISOString() }, null, 2)}\n`,
+    'REPAIR:REASON',
+  )
+  moveDurably(repaired, segment.file, 'REPAIR:REPLACE')
   result.quarantined.push({ file: kept, reason })
   return at
 }

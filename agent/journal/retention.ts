@@ -30,7 +30,7 @@ export function retain(options: RetentionOptions): string[] {
   for (const [index, segment] of segments.entries()) {
     const next = segments[index + 1]
     if (next === undefined || next.firstSeq - 1 > needless) break
-    removeDurably(segment.file)
+    removeDurably(segment.file, 'RETENTION:REMOVE')
     removed.push(segment.file)
   }
   return removed

@@ -8,6 +8,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { cutOpen, ensureDirectory, openForWriting, removeDurably, syncData, syncDirectory, syncOpen, writeAll } from '../disk.ts'
 import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
+import { step } from '../step.ts'
 import { DurableMark } from './mark.ts'
 import { batchBytesOf, type EncodedTransaction, encodeBatch, maxBatchBytes, stamp } from './record.ts'
 import { currentBootId, encodeSegmentHeader, segmentHeaderBytes, segmentName } from './segment.ts'
@@ -84,7 +85,7 @@ export class JournalWriter {
     this.#options = options
     this.#nextSeq = options.nextSeq
     this.#durableSeq = options.nextSeq - 1
-    ensureDirectory(options.directory)
+    ensureDirectory(options.directory, 'JOURNAL:DIRECTORY')
     this.#segment = this.#createSegment(options.nextSeq)
     const position = { segment: options.nextSeq, offset: segmentHeaderBytes, seq: this.#durableSeq }
     this.#mark = new DurableMark(options.directory, options.databaseId, position)
@@ -194,13 +195,14 @@ export class JournalWriter {
         this.#syncing = this.#syncWaiters.splice(0)
         if (group.length > 0) {
           const batch = encodeBatch(group, { firstSeq, durableBefore: segment.durable, epoch: this.#options.epoch })
-          writeAll(segment.fd, batch, segment.written)
+          writeAll(segment.fd, batch, segment.written, 'JOURNAL:WRITE')
           segment.written += batch.length
           segment.queued -= bytes
         }
-        await syncData(segment.fd)
+        await syncData(segment.fd, 'JOURNAL:SYNC')
         segment.durable = segment.written
         this.#mark.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })
+        step('JOURNAL:DURABLE')
         this.#durableSeq = last
         const released = this.#waiters.filter((waiter) => waiter.seq <= last)
         if (released.length > 0) this.#waiters = this.#waiters.filter((waiter) => waiter.seq > last)
@@ -233,6 +235,7 @@ export class JournalWriter {
 
   /** The flusher seals the previous segment when it has written what is queued for it. */
   #rotate(): void {
+    step('JOURNAL:ROTATE')
     const next = this.#createSegment(this.#nextSeq)
     this.#retiring.push(this.#segment)
     this.#segment = next
@@ -242,19 +245,19 @@ export class JournalWriter {
   #createSegment(firstSeq: number): Segment {
     const { directory, databaseId, epoch } = this.#options
     const file = path.join(directory, segmentName(firstSeq))
-    const fd = openForWriting(file, 'w')
+    const fd = openForWriting(file, 'w', 'SEGMENT:CREATE')
     try {
       const createdAt = (this.#options.now ?? Date.now)()
-      writeAll(fd, encodeSegmentHeader({ firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }), 0)
+      writeAll(fd, encodeSegmentHeader({ firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }), 0, 'SEGMENT:HEADER')
       const begin = segmentHeaderBytes
       const segment: Segment = { file, firstSeq, fd, written: begin, durable: begin, allocated: begin, queued: 0 }
       this.#allocate(segment, allocationBytes)
-      syncOpen(fd)
-      syncDirectory(directory)
+      syncOpen(fd, 'SEGMENT:SYNC')
+      syncDirectory(directory, 'SEGMENT:ENTRY')
       return segment
     } catch (error) {
       fs.closeSync(fd)
-      removeDurably(file)
+      removeDurably(file, 'SEGMENT:DROP')
       throw error
     }
   }
@@ -264,15 +267,15 @@ export class JournalWriter {
     const target = Math.ceil(end / allocationBytes) * allocationBytes
     while (segment.allocated < target) {
       const part = zeros.subarray(0, Math.min(zeros.length, target - segment.allocated))
-      writeAll(segment.fd, part, segment.allocated)
+      writeAll(segment.fd, part, segment.allocated, 'SEGMENT:ALLOCATE')
       segment.allocated += part.length
     }
   }
 
   /** Everything in it is durable already; only its length is new. */
   async #seal(segment: Segment): Promise<void> {
-    cutOpen(segment.fd, segment.written)
-    await syncData(segment.fd)
+    cutOpen(segment.fd, segment.written, 'SEGMENT:SEAL')
+    await syncData(segment.fd, 'SEGMENT:SEAL')
     fs.closeSync(segment.fd)
   }
 }

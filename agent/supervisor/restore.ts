@@ -97,7 +97,7 @@ async function usable(snapshots: SnapshotSource, snapshot: SnapshotCandidate, ta
     problem = `it cannot be read: ${messageOf(error)}`
   }
   if (problem !== null) return problem
-  ensureDirectory(path.dirname(target))
+  ensureDirectory(path.dirname(target), 'RESTORE:DIRECTORY')
   await snapshots.restore(snapshot, target)
   return null
 }

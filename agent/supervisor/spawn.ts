@@ -74,8 +74,8 @@ function engineEnvironment(): NodeJS.ProcessEnv {
 /** Undefined when the log cannot be opened (a full disk): an engine without a log is better than none. */
 function openLog(file: string, log: Log): number | undefined {
   try {
-    if (sizeOf(file) >= logLimit) moveDurably(file, `${file}.1`)
-    return openForWriting(file, 'a')
+    if (sizeOf(file) >= logLimit) moveDurably(file, `${file}.1`, 'LOG:ROTATE')
+    return openForWriting(file, 'a', 'LOG:OPEN')
   } catch (error) {
     log.warn({ file }, `the engine runs without a log: ${messageOf(error)}`)
     return undefined
@@ -89,8 +89,8 @@ function openLog(file: string, log: Log): number | undefined {
 export function rotateLog(file: string, log: Log, limit = logLimit): void {
   try {
     if (sizeOf(file) < limit) return
-    copyDurably(file, `${file}.1`)
-    fs.closeSync(openForWriting(file, 'w'))
+    copyDurably(file, `${file}.1`, 'LOG:ROTATE')
+    fs.closeSync(openForWriting(file, 'w', 'LOG:ROTATE'))
   } catch (error) {
     log.warn({ file }, `the engine's log cannot be rotated: ${messageOf(error)}`)
   }

@@ -57,7 +57,7 @@ export function loadMemory(directory: string, log: Log): SupervisorMemory {
 export function saveMemory(directory: string, memory: SupervisorMemory, log: Log): void {
   const file = fileIn(directory)
   try {
-    writeAtomic(file, `${JSON.stringify({ version: formatVersion, ...memory }, null, 2)}\n`)
+    writeAtomic(file, `${JSON.stringify({ version: formatVersion, ...memory }, null, 2)}\n`, 'SUPERVISOR:STATE')
   } catch (error) {
     log.warn({ file }, `the supervisor's memory cannot be written: ${messageOf(error)}`)
   }

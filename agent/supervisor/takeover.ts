@@ -74,7 +74,7 @@ export async function takeOver(options: {
 async function putBack(moved: Quarantined | null): Promise<void> {
   if (moved === null) return
   await moved.settled
-  for (const { file, original } of moved.files) if (!fs.existsSync(original)) moveAnywhere(file, original)
+  for (const { file, original } of moved.files) if (!fs.existsSync(original)) moveAnywhere(file, original, 'TAKEOVER:BACK')
 }
 
 /** The pid that a message names (`pid 123`), or null. */

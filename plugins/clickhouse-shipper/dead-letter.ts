@@ -25,7 +25,7 @@ export function writeDeadLetter(
   reason: string,
   origin: { host: string; databaseId: string },
 ): string {
-  ensureDirectory(directory)
+  ensureDirectory(directory, 'DEADLETTER:SAVE')
   const { table, seq, time } = row
   const file = path.join(directory, `${seq}-${encodeURIComponent(target).slice(0, 150)}.json`)
   const cells: Record<string, string | null> = {}
@@ -48,7 +48,7 @@ export function writeDeadLetter(
     primary_key: table.primaryKey,
     rows,
   }
-  writeAtomic(file, `${JSON.stringify(letter, null, 2)}\n`)
+  writeAtomic(file, `${JSON.stringify(letter, null, 2)}\n`, 'DEADLETTER:SAVE')
   return file
 }
 

@@ -37,7 +37,7 @@ test('while checkpoints are held every scan is clean, and a copy opens in DuckDB
       assert.is(result.verdict, 'clean', result.reason)
     }
     const target = `${engine.file}.${round}.copy`
-    const copied = await copyFile(engine.file, target)
+    const copied = await copyFile(engine.file, target, 'SNAPSHOT:COPY')
     assert.is(fs.statSync(target).size, copied.bytes)
     assert.is((await scanFile(target)).databaseHeader?.iteration, copied.iteration)
     const lines = (await contentOf(target)).split('\n')
@@ -68,7 +68,7 @@ test('a copy that a checkpoint overtakes is refused and leaves nothing behind', 
   engine.release()
   const target = `${engine.file}.copy`
   let refusal: unknown
-  await copyFile(engine.file, target, { maxBytesPerSecond: 2_000_000 }).catch((error) => {
+  await copyFile(engine.file, target, 'SNAPSHOT:COPY', { maxBytesPerSecond: 2_000_000 }).catch((error) => {
     refusal = error
   })
   await engine.stop()

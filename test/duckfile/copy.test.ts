@@ -23,7 +23,7 @@ for (const storage of ['v0.10.2', 'v1.5.0']) {
     const file = await createDatabase(usedDatabase, { storage })
     fs.appendFileSync(file, 'garbage past the end')
     const target = `${file}.copy`
-    const result = await copyFile(file, target)
+    const result = await copyFile(file, target, 'SNAPSHOT:COPY')
     const copied = fs.readFileSync(target)
     assert.is(copied.length, result.bytes)
     assert.is(createHash('sha256').update(copied).digest('hex'), result.sha256)
@@ -49,7 +49,7 @@ test('a damaged source is not copied, and the error names the block', async () =
   fs.writeSync(fd, Uint8Array.of((byte[0] as number) ^ 0x10), 0, 1, offset)
   fs.closeSync(fd)
   let error: unknown
-  await copyFile(file, `${file}.copy`, { clock }).catch((thrown) => {
+  await copyFile(file, `${file}.copy`, 'SNAPSHOT:COPY', { clock }).catch((thrown) => {
     error = thrown
   })
   assert.instance(error, DamagedFileError)
@@ -62,13 +62,13 @@ test('a copy that is not what was expected never appears', async () => {
   const is = await digestFile(file)
   for (const expect of [{ sha256: '0'.repeat(64) }, { iteration: is.iteration + 1 }, { bytes: is.bytes - 1 }]) {
     let error: unknown
-    await copyFile(file, `${file}.copy`, { expect }).catch((thrown) => {
+    await copyFile(file, `${file}.copy`, 'SNAPSHOT:COPY', { expect }).catch((thrown) => {
       error = thrown
     })
     assert.instance(error, UnexpectedContentError)
     assert.equal(leftovers(file), [])
   }
-  assert.equal(await copyFile(file, `${file}.copy`, { expect: is }), is)
+  assert.equal(await copyFile(file, `${file}.copy`, 'SNAPSHOT:COPY', { expect: is }), is)
 })
 
 test('a stopped copy leaves nothing behind', async () => {
@@ -77,7 +77,7 @@ test('a stopped copy leaves nothing behind', async () => {
   let sleeps = 0
   const slow = { ...systemClock, sleep: async () => void (++sleeps === 3 && abort.abort()) }
   let error: unknown
-  await copyFile(file, `${file}.copy`, { maxBytesPerSecond: 1000, clock: slow, signal: abort.signal }).catch((thrown) => {
+  await copyFile(file, `${file}.copy`, 'SNAPSHOT:COPY', { maxBytesPerSecond: 1000, clock: slow, signal: abort.signal }).catch((thrown) => {
     error = thrown
   })
   assert.match((error as Error).message, /stopped/)
@@ -97,7 +97,7 @@ test('what killed copies left behind goes, whatever is under way stays', async (
       seen = leftovers(file)
     },
   }
-  await copyFile(file, `${file}.copy`, { clock: during, maxBytesPerSecond: 1e6 })
+  await copyFile(file, `${file}.copy`, 'SNAPSHOT:COPY', { clock: during, maxBytesPerSecond: 1e6 })
   assert.equal(seen.sort(), [`test.duckdb.copy.${process.pid}.tmp`, `test.duckdb.copy.${process.ppid}.tmp`].sort())
   assert.equal(leftovers(file).sort(), ['test.duckdb.copy', `test.duckdb.copy.${process.ppid}.tmp`])
 })

@@ -111,7 +111,7 @@ export class Listener {
         hint: 'Stop it, or set another port in engine.listen.',
       })
     }
-    disk.removeDurably(file) // left by a server that was killed
+    disk.removeDurably(file, 'LISTENER:SOCKET') // left by a server that was killed
     await this.listen({ path: file }, file)
     disk.shareSocket(file)
   }

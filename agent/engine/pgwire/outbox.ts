@@ -5,6 +5,7 @@
  */
 
 import type { Socket } from 'node:net'
+import { step } from '../../step.ts'
 import { SqlError } from '../sql-error.ts'
 import { MessageWriter } from './messages.ts'
 
@@ -53,6 +54,7 @@ export class Outbox {
     if (bytes === undefined || this.closed) return
     const barrier = this.barrier()
     if (barrier === undefined && this.parcels.length === 0) {
+      step('WIRE:ANSWER')
       this.socket.write(bytes)
       return
     }
@@ -90,6 +92,7 @@ export class Outbox {
     let sent = 0
     for (const parcel of this.parcels) {
       if (!parcel.released) break
+      step('WIRE:ANSWER')
       this.socket.write(parcel.bytes)
       this.waitingBytes -= parcel.bytes.length
       sent++
