@@ -90,7 +90,15 @@ export class Catalog {
     const types = probe.columns()
     probe.close()
     const [definition] = await connection.all(`SELECT sql FROM duckdb_tables() WHERE ${where}`)
-    const generated = generatedColumns(String(definition?.[0] ?? ''))
+    const constraints = await connection.all(
+      `SELECT constraint_type, constraint_column_names, referenced_table, constraint_text FROM duckdb_constraints() WHERE ${where} ORDER BY constraint_index`,
+    )
+    const foreignKeys = constraints.filter(([type]) => type === 'FOREIGN KEY')
+    const written = withoutForeignKeys(
+      String(definition?.[0] ?? ''),
+      foreignKeys.map(([, , , text]) => String(text)),
+    )
+    const generated = generatedColumns(written)
     const image: number[] = []
     const kept: Column[] = []
     const defaults: boolean[] = []
@@ -103,12 +111,9 @@ export class Catalog {
       defaults.push(defaultText !== null && defaultText !== 'NULL')
       image.push(kept.push({ name: String(column), type, sqlType: String(sqlType), nullable: nullable === true }) - 1)
     })
-    const constraints = await connection.all(
-      `SELECT constraint_type, constraint_column_names, referenced_table FROM duckdb_constraints() WHERE ${where} ORDER BY constraint_index`,
-    )
     const keyNames = (constraints.find(([type]) => type === 'PRIMARY KEY')?.[1] ?? []) as string[]
     const primaryKey = keyNames.map((column) => kept.findIndex((candidate) => candidate.name === column))
-    const parents = constraints.filter(([type]) => type === 'FOREIGN KEY').map(([, , parent]) => `${schema}.${parent}`)
+    const parents = foreignKeys.map(([, , parent]) => `${schema}.${parent}`)
     const children = await connection.all(
       `SELECT 1 FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND referenced_table = ${quoteString(table)} LIMIT 1`,
     )
@@ -166,6 +171,16 @@ export function otherCatalog(database: string): SqlError {
 
 export function ownSchemaDenied(): SqlError {
   return new SqlError('42501', `the schema ${ownSchema} belongs to DaemonGuard`)
+}
+
+/** A CREATE TABLE text as DuckDB prints it, without its foreign keys: there it quotes no names, so that the text may not be SQL. */
+export function withoutForeignKeys(sql: string, texts: readonly string[]): string {
+  let rest = sql
+  for (const text of texts.toReversed()) {
+    const at = text === '' ? -1 : rest.lastIndexOf(`, ${text}`)
+    if (at !== -1) rest = rest.slice(0, at) + rest.slice(at + text.length + 2)
+  }
+  return rest
 }
 
 /** Names (lower case) of the generated columns in a CREATE TABLE text as DuckDB prints it: `name TYPE GENERATED ALWAYS AS(…)`. */

@@ -137,7 +137,8 @@ export class Replay {
         await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
         await this.#setSearchPath(change.searchPath)
         await this.#connection.run(`SET TimeZone = ${quoteString(change.timeZone)}`)
-        await this.#connection.changeSchema(change.sql)
+        if (change.statements === undefined) await this.#connection.changeSchema(change.sql)
+        else for (const sql of change.statements) await this.#connection.run(sql)
         return
       case 'sequence':
         return this.#sequence(change)

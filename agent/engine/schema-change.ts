@@ -1,18 +1,22 @@
 /**
  * Schema changes: they run alone, and are journaled as SQL text with what its meaning depends on. Where a replay of the text would not give
  * the same (rows or labels from a query, values of now() and the like), what it gave is journaled: CREATE TABLE … AS as CREATE plus row images,
- * CREATE TYPE … AS ENUM (SELECT …) with its labels, ALTER with such a default or USING as ALTER plus images by key.
+ * CREATE TYPE … AS ENUM (SELECT …) with its labels, ALTER with such a default or USING as ALTER plus images by key, a new constraint with the
+ * statements of the rebuild that gave it.
  */
 
 import type { Table } from '../journal/types.ts'
 import { imagesOf } from './capture.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import { otherCatalog, ownSchema } from './catalog.ts'
+import { changeConstraint } from './constraint-change.ts'
 import type { Executor } from './executor.ts'
+import { constraintChange } from './sql/constraint.ts'
 import type { SchemaStatement } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
+import { isVolatile } from './volatility.ts'
 
 export interface SchemaContext {
   readonly executor: Executor
@@ -40,6 +44,12 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
   if (statement.asQuery === undefined) await refuseTemporaryParts(context, statement)
   const alters = statement.verb === 'ALTER' && statement.object === 'TABLE'
   const altered = alters ? await find(context, statement) : undefined
+  const constraint = constraintChange(statement)
+  if (constraint !== undefined) {
+    const rebuilt = await changeConstraint(context, statement, constraint, altered)
+    if (rebuilt !== undefined) journal(context, statement, statement.text, rebuilt.tables, undefined, rebuilt.statements)
+    return
+  }
   const before = await tablesOf(context)
   transaction.schemaChanged = true
   if (!(await executor.connection.changeSchema(statement.text)))
@@ -86,6 +96,7 @@ function journal(
   sql: string,
   touched: readonly Pick<Table, 'schema' | 'name'>[],
   searchPath?: string,
+  statements?: readonly string[],
 ): void {
   // SQL text ends at it, for DuckDB and on the wire: only labels of an ENUM that came from a query can bring one here.
   if (sql.includes('\0'))
@@ -99,6 +110,7 @@ function journal(
     searchPath: searchPath ?? pathEntries(context.searchPath).map(quoteIdentifier).join(','),
     timeZone: context.timeZone,
     tables: [...tables.values()],
+    ...(statements === undefined ? {} : { statements }),
   })
 }
 
@@ -127,7 +139,7 @@ async function insertImages(context: SchemaContext, info: TableInfo): Promise<vo
 async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatement, before: TableInfo): Promise<void> {
   const { tokens, name } = statement
   const from = tokens.findIndex((token) => token.kind === 'word' && (token.text === 'default' || token.text === 'using'))
-  if (from === -1 || !(await isVolatile(context, tokens.slice(from + 1)))) return
+  if (from === -1 || !(await isVolatile(context.executor.connection, tokens.slice(from + 1)))) return
   // DuckDB rewrites every row, also those that this transaction's snapshot is too old to show.
   if (context.transaction.startSeq < context.lastSeq) {
     throw new SqlError('40001', 'rows have changed since this transaction began', { hint: 'roll back and try again' })
@@ -155,21 +167,6 @@ async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatem
 function alteredColumn(tokens: readonly Token[]): string {
   const at = tokens.findIndex((token, i) => i > 0 && token.kind === 'word' && token.text === 'alter')
   return tokens[tokens[at + 1]?.text === 'column' ? at + 2 : at + 1]?.text ?? ''
-}
-
-/** Keywords that DuckDB reads as functions of the clock, or a query. */
-const volatileWords = new Set(['current_timestamp', 'current_date', 'current_time', 'localtime', 'localtimestamp', 'select', 'from'])
-
-/** Whether an expression may give another value next time. Macros may hide anything. */
-async function isVolatile({ executor }: SchemaContext, tokens: readonly Token[]): Promise<boolean> {
-  if (tokens.some((token) => volatileWords.has(lowerCase(token.text)))) return true
-  const called = tokens.filter((token, i) => (token.kind === 'word' || token.kind === 'quoted') && tokens[i + 1]?.text === '(')
-  if (called.length === 0) return false
-  const names = called.map((token) => quoteString(token.text.toLowerCase())).join(', ')
-  const found = await executor.connection.all(
-    `SELECT 1 FROM duckdb_functions() WHERE lower(function_name) IN (${names}) AND (stability IS DISTINCT FROM 'CONSISTENT' OR function_type LIKE '%macro') LIMIT 1`,
-  )
-  return found.length > 0
 }
 
 async function find(context: SchemaContext, statement: SchemaStatement): Promise<TableInfo | undefined> {

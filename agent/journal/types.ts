@@ -112,6 +112,8 @@ export type Change =
       readonly searchPath: string
       readonly timeZone: string
       readonly tables: readonly { readonly schema: string; readonly name: string }[]
+      /** What DuckDB was told for an `sql` that it lacks (a new constraint), in order: a replay runs these. */
+      readonly statements?: readonly string[]
     }
   /** The highest value that a sequence has handed out. */
   | { readonly kind: 'sequence'; readonly schema: string; readonly name: string; readonly value: bigint }
