@@ -304,13 +304,11 @@ export class Appender {
     this.#appender.flushSync()
   }
 
-  /** Closes without flushing what a failed flush left behind. */
+  /** Closes without the rows that were not flushed, or whose flush has failed. */
   close(): void {
-    try {
-      this.#appender.closeSync()
-    } catch {
-      // A failed flush fails again at close: the first error is the one that counts.
-    }
+    // Else they are tried again: by close, and once more when the appender is collected as garbage, outside of any transaction of ours.
+    this.#appender.clear()
+    this.#appender.closeSync()
   }
 }
 

@@ -120,13 +120,18 @@ export class WriteBuffer {
       transaction.see(pipeline.writer.nextSeq - 1, this.#options.catalog.version)
       // A schema change may have committed while this group waited. From here on none can.
       this.#forgetAppenders()
-      const group = all.filter((entry) => entry.version === this.#version)
+      const byTable = Map.groupBy(
+        all.filter((entry) => entry.version === this.#version),
+        (entry) => entry.info.path,
+      )
+      // In the order in which they are appended: a child may go in only because its parent, which came later, is in this group too.
+      const group = [...byTable.values()].flat()
       if (group.length === 0) return group
       for (const { info } of group) if (info.parents.length > 0) locks.referring(info.parents, transaction)
       await connection.run('BEGIN TRANSACTION')
       try {
         step('GROUP:APPEND')
-        await this.#append(connection, group)
+        await this.#append(connection, byTable)
         step('GROUP:COMMIT')
         last = await pipeline.commitGroup(connection, group.map(encode))
       } catch (error) {
@@ -142,8 +147,7 @@ export class WriteBuffer {
     }
   }
 
-  async #append(connection: Connection, group: readonly Entry[]): Promise<void> {
-    const byTable = Map.groupBy(group, (entry) => entry.info.path)
+  async #append(connection: Connection, byTable: ReadonlyMap<string, readonly Entry[]>): Promise<void> {
     for (const [path, entries] of byTable) {
       const { table } = (entries[0] as Entry).info
       let appender = this.#appenders.get(path)

@@ -111,6 +111,28 @@ test('one bad row among 64 concurrent prepared inserts fails alone', async () =>
   assert.equal(await rowsOf(one, sql), expected)
 })
 
+test('a child that went in with its parent, which another client inserted at the same moment, is there after a replay', async () => {
+  const clients = await Promise.all(Array.from({ length: 4 }, () => engine.connect()))
+  const parent = { name: 'parent', text: 'INSERT INTO parent VALUES ($1)' }
+  const child = { name: 'child', text: 'INSERT INTO child VALUES ($1, $2)' }
+  const [first, second, third, fourth] = clients as [pg.Client, pg.Client, pg.Client, pg.Client]
+  let children = 0
+  for (let id = 1000; id < 1300; id += 3) {
+    const codes = await Promise.all([
+      codeOf(first.query({ ...parent, values: [id] })),
+      codeOf(second.query({ ...parent, values: [id + 1] })),
+      codeOf(third.query({ ...child, values: [id, id + 2] })),
+      codeOf(fourth.query({ ...parent, values: [id + 2] })),
+    ])
+    assert.equal([codes[0], codes[1], codes[3]], [undefined, undefined, undefined])
+    if (codes[2] === undefined) children++
+  }
+  process.stdout.write(`[${children} of 100 children met their parents] `)
+  assert.ok(children > 0)
+  await Promise.all(clients.map((client) => client.end()))
+  await killAndCompare()
+})
+
 test('of two transactions that insert the same key one wins, and nothing of the loser stays', async () => {
   const outcomes = await Promise.all(
     [one, two].map(async (client, i) => {
