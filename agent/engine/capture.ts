@@ -6,6 +6,7 @@
 
 import type { Cell, Rows } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
+import { type AffectedKeys, affectedKeys } from './affected-keys.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Result } from './duckdb.ts'
 import type { Executor } from './executor.ts'
@@ -109,77 +110,55 @@ export async function captureUpdate(
   if (table.primaryKey.length === 0) throw keyless('UPDATE', info)
   const changed = columnIndexes(info, statement.assigned)
   if (info.parents.length > 0) context.locks.referring(info.parents, context.transaction)
-  const keys = await affectedKeys(context, statement, info, parameters)
+  const keys = await affectedKeys(context.executor, statement, info, parameters)
   const movesKey = changed.some((i) => table.primaryKey.includes(i))
   if (movesKey && info.referenced) context.locks.deleting(tableName(table), context.transaction)
-  const restricted = restrictedUpdate(statement, info, keys)
-  if (movesKey) return updateKeys(context, statement, info, parameters, keys, restricted)
+  const restricted = restrictedUpdate(statement, keys)
+  if (movesKey) return updateKeys(context.transaction, statement, info, keys, restricted)
 
-  await context.executor.run(restricted, parameters)
-  const images = imagesOf(info, await (await context.executor.run(`SELECT * FROM ${info.path} WHERE ${inKeys(info, keys)}`)).rest())
+  await keys.run(restricted)
+  const changedRows = await keys.run(`SELECT * FROM ${info.path} WHERE ${keys.condition()}`)
+  const images = imagesOf(info, await changedRows.rest())
   context.transaction.add({ kind: 'update', table, rows: images, changed })
-  return { count: images.count, returned: await returnedByKey(context, statement, info, parameters, keys) }
+  return { count: images.count, returned: await returnedByKey(statement, keys) }
 }
 
 /** An UPDATE that changes the key is a delete plus an insert. */
 async function updateKeys(
-  context: CaptureContext,
+  transaction: Transaction,
   statement: Update,
   info: TableInfo,
-  parameters: readonly Parameter[],
-  keys: string,
+  keys: AffectedKeys,
   restricted: string,
 ): Promise<Captured> {
   const { table } = info
-  const old = await (await context.executor.run(`SELECT * FROM ${keys}`)).rest()
+  const old = await keys.rows()
   const wanted = statement.returning
   const own = wanted === undefined ? '' : `, ${statement.text.slice(wanted.start, wanted.end)}`
-  const result = await context.executor.run(`${restricted} RETURNING *${own}`, parameters)
+  const result = await keys.run(`${restricted} RETURNING *${own}`)
   const all = await result.rest()
-  context.transaction.add({ kind: 'delete', table, rows: old })
-  context.transaction.add({ kind: 'insert', table, rows: imagesOf(info, all) })
+  transaction.add({ kind: 'delete', table, rows: old })
+  transaction.add({ kind: 'insert', table, rows: imagesOf(info, all) })
   return { count: all.count, returned: wanted === undefined ? undefined : tail(result, all, info.image.length) }
 }
 
-/** Fills the session's temporary key table of `info` with the keys that the statement will change; returns its path. */
-async function affectedKeys(
-  context: CaptureContext,
-  statement: Update,
-  info: TableInfo,
-  parameters: readonly Parameter[],
-): Promise<string> {
-  const { executor } = context
-  const { text, where, from } = statement
-  const path = `temp.main.${quoteIdentifier(`daemonguard_keys ${tableName(info.table)}`)}`
-  const columns = info.table.primaryKey
-    .map((i) => info.table.columns[i])
-    .map((column) => `${quoteIdentifier(column?.name ?? '')} ${column?.sqlType}`)
-  await executor.run(`CREATE OR REPLACE TEMPORARY TABLE ${path} (${columns.join(', ')})`)
-  const sources = from === undefined ? statement.targetText : `${statement.targetText}, ${text.slice(from.start, from.end)}`
-  const condition = where === undefined ? '' : ` WHERE ${text.slice(where.start, where.end)}`
-  const names = keyNames(info).map((name) => `${statement.qualifier}.${name}`)
-  const select = `SELECT DISTINCT ${names.join(', ')} FROM ${sources}${condition}`
-  await executor.run(`${statement.prefix}INSERT INTO ${path} ${select}`, parameters)
-  return path
-}
-
 /** The client's UPDATE, restricted to the selected keys instead of by its WHERE; with FROM the WHERE stays, since it joins. */
-function restrictedUpdate(statement: Update, info: TableInfo, keys: string): string {
+function restrictedUpdate(statement: Update, keys: AffectedKeys): string {
   const { text, set, from, where } = statement
   const head = `${text.slice(0, set.end)}${from === undefined ? '' : ` FROM ${text.slice(from.start, from.end)}`}`
-  const restriction = inKeys(info, keys, statement.qualifier)
+  const restriction = keys.condition(statement.qualifier)
   if (from === undefined || where === undefined) return `${head} WHERE ${restriction}`
   return `${head} WHERE (${text.slice(where.start, where.end)}) AND ${restriction}`
 }
 
-async function returnedByKey(context: CaptureContext, statement: Update, info: TableInfo, parameters: readonly Parameter[], keys: string) {
+async function returnedByKey(statement: Update, keys: AffectedKeys) {
   const wanted: Clause | undefined = statement.returning
   if (wanted === undefined) return undefined
   if (statement.from !== undefined)
     throw new SqlError('0A000', 'UPDATE … FROM … RETURNING is not supported', { hint: 'SELECT the rows after the UPDATE' })
   const list = statement.text.slice(wanted.start, wanted.end)
-  const sql = `SELECT ${list} FROM ${statement.targetText} WHERE ${inKeys(info, keys, statement.qualifier)}`
-  const result = await context.executor.run(sql, parameters)
+  const sql = `SELECT ${list} FROM ${statement.targetText} WHERE ${keys.condition(statement.qualifier)}`
+  const result = await keys.run(sql)
   return { fields: result.columns, rows: await result.rest() }
 }
 
@@ -215,13 +194,6 @@ function tail(result: Result, all: Rows, width: number) {
 
 function keyNames(info: TableInfo): string[] {
   return info.table.primaryKey.map((i) => quoteIdentifier(info.table.columns[i]?.name ?? ''))
-}
-
-function inKeys(info: TableInfo, keys: string, qualifier?: string): string {
-  const names = keyNames(info).map((name) => (qualifier === undefined ? name : `${qualifier}.${name}`))
-  const left = names.length === 1 ? names[0] : `(${names.join(', ')})`
-  const right = names.length === 1 ? keyNames(info)[0] : `(${keyNames(info).join(', ')})`
-  return `${left} IN (SELECT ${right} FROM ${keys})`
 }
 
 function columnIndexes(info: TableInfo, names: readonly string[]): number[] {

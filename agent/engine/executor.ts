@@ -19,6 +19,8 @@ interface RunOptions {
   stream?: boolean
   /** What DuckDB must take the statement for: our reading of its text decides how it is captured. Throws 0A000. */
   expect?: readonly StatementType[]
+  /** Whether the prepared statement is kept for the next time. Default: when it has parameters; without any it is most likely typed text. */
+  keep?: boolean
 }
 
 export class Executor {
@@ -48,9 +50,9 @@ export class Executor {
   }
 
   /** Runs `sql`, which may name any of the client's parameters. */
-  async run(sql: string, parameters: readonly Parameter[] = [], { stream = false, expect }: RunOptions = {}): Promise<Result> {
-    // Without parameters it is most likely typed text that does not come again.
-    const kept = parameters.length > 0 ? await this.prepare(sql) : await this.#prepareNew(sql)
+  async run(sql: string, parameters: readonly Parameter[] = [], options: RunOptions = {}): Promise<Result> {
+    const { stream = false, expect, keep = parameters.length > 0 } = options
+    const kept = keep ? await this.prepare(sql) : await this.#prepareNew(sql)
     try {
       if (expect !== undefined && !expect.includes(kept.statement.type))
         throw new SqlError('0A000', 'DuckDB reads this statement as something else')
@@ -61,7 +63,7 @@ export class Executor {
       })
       return stream ? await kept.statement.stream() : await kept.statement.run()
     } finally {
-      if (parameters.length === 0) kept.statement.close()
+      if (!keep) kept.statement.close()
     }
   }
 

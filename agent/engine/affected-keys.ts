@@ -1,0 +1,101 @@
+/**
+ * Which rows an UPDATE will change, by key, before it changes them: its WHERE may be volatile and is evaluated once. The keys go into a temporary
+ * table; where the WHERE names whole keys (`id = 5`), so that few can be meant, they stay here and cost neither a table nor a scan.
+ */
+
+import type { Cell, Rows } from '../journal/types.ts'
+import { tableName } from '../journal/types.ts'
+import type { TableInfo } from './catalog.ts'
+import type { Result } from './duckdb.ts'
+import type { Executor } from './executor.ts'
+import type { Parameter } from './pgwire/backend.ts'
+import type { Statement } from './sql/statement.ts'
+import { lowerCase, quoteIdentifier, type Token } from './sql/tokens.ts'
+
+type Update = Extract<Statement, { kind: 'update' }>
+
+export interface AffectedKeys {
+  /** The condition that a row is one of them; its columns under `qualifier`, as written. */
+  condition(qualifier?: string): string
+  /** Runs a statement that has the client's parameters and the condition in it. */
+  run(sql: string): Promise<Result>
+  rows(): Promise<Rows>
+}
+
+/** More keys than this are not worth a condition of their own. */
+const mostListed = 64
+
+export async function affectedKeys(
+  executor: Executor,
+  statement: Update,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+): Promise<AffectedKeys> {
+  const { text, where, from } = statement
+  const sources = from === undefined ? statement.targetText : `${statement.targetText}, ${text.slice(from.start, from.end)}`
+  const wanted = where === undefined ? '' : ` WHERE ${text.slice(where.start, where.end)}`
+  const names = keyNames(info)
+  // A join may meet a row twice.
+  const distinct = from === undefined ? '' : 'DISTINCT '
+  const select = `SELECT ${distinct}${names.map((name) => `${statement.qualifier}.${name}`).join(', ')} FROM ${sources}${wanted}`
+  if (namesKeys(statement, info)) {
+    const rows = await (await executor.run(`${statement.prefix}${select}`, parameters)).rest()
+    if (rows.count <= mostListed) return listed(executor, info, rows, parameters)
+  }
+  const path = `temp.main.${quoteIdentifier(`daemonguard_keys ${tableName(info.table)}`)}`
+  const columns = keyColumns(info).map((column) => `${quoteIdentifier(column.name)} ${column.sqlType}`)
+  await executor.run(`CREATE OR REPLACE TEMPORARY TABLE ${path} (${columns.join(', ')})`)
+  await executor.run(`${statement.prefix}INSERT INTO ${path} ${select}`, parameters)
+  return {
+    condition(qualifier) {
+      const own = names.map((name) => (qualifier === undefined ? name : `${qualifier}.${name}`))
+      return names.length === 1 ? `${own[0]} IN (SELECT ${names[0]} FROM ${path})` : `(${own}) IN (SELECT (${names}) FROM ${path})`
+    },
+    run: (sql) => executor.run(sql, parameters),
+    rows: async () => (await executor.run(`SELECT * FROM ${path}`)).rest(),
+  }
+}
+
+function listed(executor: Executor, info: TableInfo, rows: Rows, parameters: readonly Parameter[]): AffectedKeys {
+  const columns = keyColumns(info)
+  const cells = Array.from({ length: rows.count }, (_, row) => columns.map((_, i) => rows.columns[i]?.[row] as Cell))
+  const all = [...parameters, ...cells.flatMap((row) => row.map((cell, i) => ({ type: columns[i]!.type, cell })))]
+  return {
+    condition(qualifier) {
+      if (cells.length === 0) return 'false'
+      let next = parameters.length
+      const ofRow = () =>
+        columns.map(({ name }) => `${qualifier === undefined ? '' : `${qualifier}.`}${quoteIdentifier(name)} = $${++next}`).join(' AND ')
+      return `(${cells.map(ofRow).join(' OR ')})`
+    },
+    run: (sql) => executor.run(sql, all, { keep: parameters.length > 0 }),
+    rows: async () => rows,
+  }
+}
+
+/** Whether the WHERE says `column = constant` for every column of the key, beside other conditions: one row, as a rule. */
+function namesKeys({ tokens, where, from }: Update, info: TableInfo): boolean {
+  if (where === undefined || from !== undefined) return false
+  const condition = tokens.filter(({ start, end }) => start >= where.start && end <= where.end)
+  if (condition.some(({ kind, text, depth }) => kind === 'word' && text === 'or' && depth === 0)) return false
+  const named = new Set(condition.flatMap((_, i) => (equality(condition, i) ? [lowerCase((condition[i] as Token).text)] : [])))
+  return keyColumns(info).every(({ name }) => named.has(lowerCase(name)))
+}
+
+/** Whether `column = constant` begins at `at`, alone or between ANDs. Which table the column is of does not matter: it only has to be likely. */
+function equality(tokens: readonly Token[], at: number): boolean {
+  const [name, equals, constant, after] = tokens.slice(at)
+  const before = tokens[at - 1]
+  const isName = name?.depth === 0 && (name.kind === 'word' || name.kind === 'quoted')
+  const isConstant = constant?.kind === 'number' || constant?.kind === 'string' || constant?.kind === 'parameter'
+  const begins = before === undefined || before.text === 'and' || before.text === '.'
+  return isName && equals?.text === '=' && isConstant && begins && (after === undefined || after.text === 'and')
+}
+
+function keyColumns(info: TableInfo) {
+  return info.table.primaryKey.map((i) => info.table.columns[i]!)
+}
+
+function keyNames(info: TableInfo): string[] {
+  return keyColumns(info).map(({ name }) => quoteIdentifier(name))
+}
