@@ -35,6 +35,13 @@ const prerequisites: readonly Prerequisite[] = [
   { ...program('psql', 'psql', 'postgresql-client'), present: () => answersVersion('psql') },
   { ...program('pgbench', 'pgbench', 'postgresql-contrib'), present: () => answersVersion('pgbench'), optional: true },
   {
+    name: 'postgresql',
+    install: 'apt-get install postgresql',
+    packages: ['postgresql'],
+    present: () => postgresPrograms() !== null,
+    optional: true,
+  },
+  {
     name: 'psycopg2',
     install: 'apt-get install python3-psycopg2',
     packages: ['python3-psycopg2'],
@@ -86,6 +93,15 @@ function program(name: string, executable: string, debianPackage: string): Prere
 /** Debian's psql and pgbench are wrappers, which may be there without the program. */
 function answersVersion(name: string): boolean {
   return spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0
+}
+
+/** Where Debian puts the programs of a PostgreSQL server (initdb, postgres), which are not on PATH; of several the newest. Null: none. */
+export function postgresPrograms(): string | null {
+  const versions = '/usr/lib/postgresql'
+  if (!fs.existsSync(versions)) return null
+  const found = fs.readdirSync(versions).filter((name) => fs.existsSync(path.join(versions, name, 'bin/postgres')))
+  const newest = found.sort((a, b) => Number(a) - Number(b)).at(-1)
+  return newest === undefined ? null : path.join(versions, newest, 'bin')
 }
 
 /** The path of an executable on PATH or in Debian's directories, or null. */

@@ -1,0 +1,78 @@
+/** DaemonGuard as a user has it: an agent with its default plugins, and the engine that it starts; or the engine alone. */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { askAgent } from '../../../agent/agent-control.ts'
+import { EngineClient } from '../../../agent/engine-client.ts'
+import { Guarded } from '../../fault/support/guarded.ts'
+import { psql, type WirePeer } from '../clients.ts'
+import { duckdbSeries, schema } from '../trades.ts'
+
+export interface DaemonGuardOptions {
+  /** `agent.data_dir`. */
+  readonly data: string
+  /** False: the agent is gone once the engine serves, so nothing checkpoints, probes or scans. */
+  readonly agent: boolean
+  /** A DuckDB file that is taken over; without it a new database gets the schema. */
+  readonly file?: string
+  /** Lines of `plugins` other than the defaults. */
+  readonly plugins?: readonly string[]
+}
+
+export class DaemonGuard implements WirePeer {
+  readonly name = 'DaemonGuard'
+  readonly user = 'trader'
+  readonly database = 'trade_data'
+  readonly socketDirectory: string
+  readonly port: number
+  readonly guarded: Guarded
+
+  private constructor(guarded: Guarded) {
+    this.guarded = guarded
+    this.socketDirectory = guarded.data
+    this.port = guarded.port
+  }
+
+  static async start({ data, agent, file, plugins = [] }: DaemonGuardOptions): Promise<DaemonGuard> {
+    fs.mkdirSync(data, { recursive: true })
+    const guarded = await Guarded.prepare({ data })
+    // Default settings: not the small ones of the tests.
+    const lines = [
+      `agent: { name: bench, data_dir: ${data}, listen: "127.0.0.1:${guarded.statusPort}" }`,
+      `engine: { listen: "127.0.0.1:${guarded.port}" }`,
+      plugins.length === 0 ? 'plugins: {}' : `plugins:\n${plugins.map((line) => `  ${line}`).join('\n')}`,
+    ]
+    fs.writeFileSync(guarded.config, `${lines.join('\n')}\n`)
+    if (file !== undefined) fs.copyFileSync(file, path.join(data, 'trade_data.duckdb'))
+    try {
+      await guarded.start()
+      const peer = new DaemonGuard(guarded)
+      if (file === undefined) await psql(peer, schema(duckdbSeries))
+      if (!agent) await guarded.killAgent()
+      return peer
+    } catch (error) {
+      await guarded.end()
+      throw error
+    }
+  }
+
+  /** One call over the engine's control socket. */
+  async control<T>(call: (engine: EngineClient) => Promise<T>): Promise<T> {
+    const engine = await EngineClient.connect(path.join(this.guarded.data, 'control.sock'))
+    try {
+      return await call(engine)
+    } finally {
+      engine.close()
+    }
+  }
+
+  /** Asks the agent for a scan or a snapshot, and waits for it. */
+  async ask(method: 'scan' | 'snapshot'): Promise<void> {
+    await askAgent(path.join(this.guarded.data, 'agent.sock'), method)
+  }
+
+  /** Ends agent and engine at once. */
+  end(): Promise<void> {
+    return this.guarded.end()
+  }
+}
