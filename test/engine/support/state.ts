@@ -50,9 +50,9 @@ export function difference(expected: State, actual: State): string {
   for (const key of new Set([...Object.keys(expected), ...Object.keys(actual)])) {
     const one = expected[key] ?? []
     const other = actual[key] ?? []
+    if (one.length === other.length && one.every((line, i) => line === other[i])) continue
     const missing = one.filter((line, i) => line !== other[i] && !other.includes(line))
     const surplus = other.filter((line, i) => line !== one[i] && !one.includes(line))
-    if (missing.length + surplus.length === 0 && one.length === other.length) continue
     const shown = (list: string[]) =>
       list
         .slice(0, 3)
