@@ -20,6 +20,8 @@ export interface Paths {
   /** pid, start time, nonce, sockets of the running engine. */
   engineFile: string
   engineLog: string
+  /** What SQL clients have set for good. */
+  settingsFile: string
   engineLock: string
   /** Control socket of the engine. */
   controlSocket: string
@@ -45,6 +47,7 @@ export function pathsOf(config: Pick<Config, 'agent' | 'engine'>): Paths {
     identityFile: inData('identity.json'),
     engineFile: inData('engine.json'),
     engineLog: inData('engine.log'),
+    settingsFile: inData('settings.json'),
     engineLock: inData('engine.lock'),
     controlSocket: inData('control.sock'),
     agentFile: inData('agent.json'),

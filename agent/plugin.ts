@@ -25,6 +25,8 @@ export interface EngineStatus {
   /** Transactions since the last checkpoint. */
   sinceCheckpoint: number
   lastCheckpointAt: number | null
+  /** Transactions between checkpoints, where SQL has set them (PRAGMA wal_autocheckpoint); else null. */
+  checkpointEvery: number | null
   /** Why commits are refused now (a full disk), or null. */
   readOnlyReason: string | null
   memoryBytes: number

@@ -1,5 +1,6 @@
 /**
- * checkpointer: orders a checkpoint after every `every_transactions` journaled transactions, and by cron when there is anything new.
+ * checkpointer: orders a checkpoint after every `every_transactions` journaled transactions (or as many as PRAGMA wal_autocheckpoint has
+ * set), and by cron when there is anything new.
  * The engine refuses one, harmlessly, while certain transactions are open; it is then asked again soon, and after 10 minutes
  * the operator is told: until a checkpoint succeeds, a recovery has more of the journal to replay.
  */
@@ -12,6 +13,8 @@ import { cron } from '../agent/values.ts'
 const firstPauseMs = 1000
 const longestPauseMs = 15_000
 const patienceMs = 600_000
+/** How long a change of PRAGMA wal_autocheckpoint may go unnoticed. */
+const lookEveryMs = 5_000
 
 export default definePlugin({
   name: 'checkpointer',
@@ -26,6 +29,8 @@ export default definePlugin({
     /** Null until it is known: nothing is due by count before. */
     let watermark: number | null = null
     let durable = 0
+    let every = options.every_transactions
+    let lookedAt = ctx.clock.monotonic()
     let checkpoints = 0
     let refusals = 0
     let lastAt: number | null = null
@@ -85,11 +90,13 @@ export default definePlugin({
       }
     }
 
-    const isDue = () => watermark !== null && durable - watermark >= options.every_transactions && !stopping.signal.aborted
+    const isDue = () => watermark !== null && durable - watermark >= every && !stopping.signal.aborted
 
     /** Learns where the engine is; its watermark may be another one after a restart. */
     async function look(signal?: AbortSignal): Promise<void> {
+      lookedAt = ctx.clock.monotonic()
       const status = await ctx.engine.status(signal)
+      every = status.checkpointEvery ?? options.every_transactions
       watermark = status.watermark
       durable = status.durableSeq
       lastAt = status.lastCheckpointAt ?? lastAt
@@ -117,6 +124,7 @@ export default definePlugin({
     ctx.onDurable((seq) => {
       durable = seq
       if (isDue()) void checkpoint()
+      else if (ctx.clock.monotonic() - lookedAt >= lookEveryMs) void begin()
     })
     ctx.schedule(options.schedule, 60_000, async (signal) => {
       await look(signal)
@@ -133,8 +141,15 @@ export default definePlugin({
           summary:
             watermark === null
               ? 'waiting for the engine'
-              : `the file holds seq ${watermark}, ${behind} transactions are in the journal only${put}`,
-          facts: { watermark, transactionsSinceCheckpoint: behind, checkpoints, refusals, lastCheckpointAt: lastAt },
+              : `the file holds seq ${watermark}, ${behind} transactions are in the journal only, ${every} are allowed${put}`,
+          facts: {
+            watermark,
+            transactionsSinceCheckpoint: behind,
+            everyTransactions: every,
+            checkpoints,
+            refusals,
+            lastCheckpointAt: lastAt,
+          },
         }
       },
       async stop() {

@@ -19,6 +19,7 @@ import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
 import { ControlServer } from './control.ts'
 import { WriterGate } from './gate.ts'
+import { KeptSettings } from './kept-settings.ts'
 import { ParentLocks } from './parent-locks.ts'
 import { Listener } from './pgwire/listener.ts'
 import { Probe } from './probe.ts'
@@ -108,6 +109,7 @@ class Engine {
       writeBuffer,
       externalAccess: config.engine.external_access,
       idleInTransactionTimeout: config.engine.idle_in_transaction_timeout,
+      kept: new KeptSettings(paths.settingsFile, (message) => log.warn(message)),
       probe: () => probe.run(),
       suspect,
       corrupt,
@@ -231,6 +233,7 @@ class Engine {
       sessions: this.#listener.sessionCount,
       sinceCheckpoint: writer.durableSeq - watermark,
       lastCheckpointAt: lastAt,
+      checkpointEvery: this.#context.kept.checkpointEvery,
       readOnlyReason: refusal,
       memoryBytes: process.memoryUsage.rss(),
     }

@@ -19,6 +19,7 @@ const readsFiles = /^(read_\w+|parquet_\w+|glob|sniff_csv|st_read\w*)$/
 
 /** Throws 42501 for a statement that names what belongs to the guard. */
 export function refuseForbidden(tokens: readonly Token[], externalAccess: boolean): void {
+  if (tokens[0]?.text === 'pragma' && tokens.some((token) => lowerCase(token.text).includes(ownSchema))) throw ownSchemaDenied()
   tokens.forEach((token, i) => {
     if ((token.kind === 'string' || token.kind === 'quoted') && !externalAccess && opensFile(tokens, i)) throw fileDenied()
     if (token.kind !== 'word' && token.kind !== 'quoted') return

@@ -8,10 +8,12 @@ import { type Database, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
+import type { KeptSettings } from './kept-settings.ts'
 import { settleParameters } from './parameters.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
 import { typeOf } from './pgwire/types.ts'
 import { cellsOf, type InsertPlan, plainInsert, planInsert } from './plain-insert.ts'
+import { runPragma } from './pragmas.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import { Settings } from './settings.ts'
@@ -25,6 +27,7 @@ import type { WriteBuffer } from './write-buffer.ts'
 export interface SessionContext extends BlockContext {
   readonly database: Database
   readonly writeBuffer: WriteBuffer
+  readonly kept: KeptSettings
   /** Clients may read files. */
   readonly externalAccess: boolean
   /** Milliseconds; 0: none. */
@@ -63,7 +66,7 @@ export class Session implements BackendSession {
     this.#context = context
     this.#client = client
     this.#executor = executor
-    this.#settings = new Settings(context.catalog.name)
+    this.#settings = new Settings(context.catalog.name, context.kept)
     this.#block = new Block(context, executor.connection, (error) => this.#judge(error))
   }
 
@@ -241,7 +244,10 @@ export class Session implements BackendSession {
       case 'query':
         return this.#query(statement, parameters)
       case 'session':
-        return this.#settings.apply(this.#executor, statement.tokens, statement.text, (name, value) => sink.parameterStatus(name, value))
+        return this.#settings.apply(this.#executor, statement.tokens, (name, value) => sink.parameterStatus(name, value))
+      case 'pragma':
+        runPragma(statement.text, statement.tokens, this.#context.kept, notice)
+        return 'PRAGMA'
       case 'checkpoint':
         throw new SqlError('42501', 'CHECKPOINT is the guard’s to order', { hint: 'daemonguard checkpoint' })
       case 'vacuum':

@@ -1,7 +1,9 @@
-/** SET, RESET, USE, SHOW and PRAGMA: an allow-list. Settings that could break the guard (checkpoints, WAL, threads, memory, files) get 42501. */
+/** SET, RESET, USE and SHOW: an allow-list. Settings that could break the guard (checkpoints, WAL, threads, memory, files) get 42501. */
 
 import { ownSchema, ownSchemaDenied } from './catalog.ts'
 import type { Executor } from './executor.ts'
+import type { KeptSettings } from './kept-settings.ts'
+import { setCheckpointEvery, settingShown } from './pragmas.ts'
 import { lowerCase, quoteIdentifier, quoteString, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 
@@ -52,14 +54,16 @@ export class Settings {
   timeZone = 'UTC'
   #own = new Map<string, string>()
   #catalog: string
+  #kept: KeptSettings
 
-  constructor(catalog: string) {
+  constructor(catalog: string, kept: KeptSettings) {
     this.#catalog = catalog
+    this.#kept = kept
     this.searchPath = `${catalog}.main`
   }
 
-  /** Runs SET, RESET, USE, PRAGMA, DISCARD, DEALLOCATE; returns the command tag. `report` tells the client a changed parameter. */
-  async apply(executor: Executor, tokens: readonly Token[], text: string, report: (name: string, value: string) => void): Promise<string> {
+  /** Runs SET, RESET, USE, DISCARD, DEALLOCATE; returns the command tag. `report` tells the client a changed parameter. */
+  async apply(executor: Executor, tokens: readonly Token[], report: (name: string, value: string) => void): Promise<string> {
     switch (tokens[0]?.text) {
       case 'set':
         await this.#set(executor, tokens.slice(1), report)
@@ -70,10 +74,6 @@ export class Settings {
       case 'use':
         await this.#setSearchPath(executor, tokens.slice(1))
         return 'SET'
-      case 'pragma':
-        throw new SqlError('42501', `${text.slice(0, 60)} is not available to SQL clients`, {
-          hint: 'the journal is always on; daemonguard checkpoint makes a checkpoint',
-        })
       case 'discard':
         this.#own.clear()
         await this.#setTimeZone(executor, 'UTC', report)
@@ -87,9 +87,9 @@ export class Settings {
     }
   }
 
-  /** The answer of SHOW name, or undefined where DuckDB should answer (SHOW TABLES, …). */
+  /** The answer of SHOW name or PRAGMA name, or undefined where DuckDB should answer (SHOW TABLES, …). */
   show(tokens: readonly Token[]): { name: string; value: string } | undefined {
-    if (tokens[0]?.text !== 'show') return undefined
+    if (tokens[0]?.text !== 'show' && tokens[0]?.text !== 'pragma') return undefined
     const name = tokens
       .slice(1)
       .map((token) => token.text)
@@ -97,7 +97,11 @@ export class Settings {
     if (name === 'timezone' || name === 'time zone') return { name: 'TimeZone', value: this.timeZone }
     if (name === 'search_path') return { name, value: this.searchPath }
     if (name === 'transaction isolation level') return { name: 'transaction_isolation', value: 'repeatable read' }
-    const value = this.#own.get(name) ?? fixed[name] ?? (name === 'datestyle' ? 'ISO, MDY' : free.has(name) ? '' : undefined)
+    const value =
+      settingShown(name, this.#kept) ??
+      this.#own.get(name) ??
+      fixed[name] ??
+      (name === 'datestyle' ? 'ISO, MDY' : free.has(name) ? '' : undefined)
     return value === undefined ? undefined : { name, value }
   }
 
@@ -121,6 +125,10 @@ export class Settings {
     if (name === 'timezone') return this.#setTimeZone(executor, settingValue(values), report)
     if (name === 'search_path' || name === 'schema') return this.#setSearchPath(executor, values)
     const value = settingValue(values)
+    if (name === 'wal_autocheckpoint') {
+      setCheckpointEvery(value, this.#kept)
+      return
+    }
     if (free.has(name)) {
       this.#own.set(name, value)
       if (name === 'application_name') report(name, value)
@@ -135,6 +143,10 @@ export class Settings {
   }
 
   async #reset(executor: Executor, name: string, report: (name: string, value: string) => void): Promise<void> {
+    if (name === 'wal_autocheckpoint') {
+      this.#kept.setCheckpointEvery(null)
+      return
+    }
     const known = ['all', 'timezone', 'search_path', 'role', 'session'].includes(name) || free.has(name) || fixed[name] !== undefined
     if (!known) throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
     if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'UTC', report)

@@ -39,6 +39,7 @@ test.before.each(async () => {
         sessions: 3,
         sinceCheckpoint: 2,
         lastCheckpointAt: null,
+        checkpointEvery: null,
         readOnlyReason: null,
         memoryBytes: 1024,
       },

@@ -110,7 +110,7 @@ refused(
   "SET memory_limit = '1GB'",
   "SET GLOBAL memory_limit = '1GB'",
   "SET SESSION checkpoint_threshold = '1MB'",
-  "SET wal_autocheckpoint TO '1MB'",
+  "SET wal_autocheckpoint_entries TO '1'",
   'SET wal_autocheckpoint_entries = 1',
   'SET enable_external_access = true',
   "SET temp_directory = '/tmp'",

@@ -15,6 +15,7 @@ class CountingEngine {
   durable = 0
   watermark = 0
   checkpoints = 0
+  checkpointEvery: number | null = null
   attempts = 0
   refusal: string | null = null
   up = true
@@ -23,7 +24,12 @@ class CountingEngine {
 
   async status(): Promise<EngineStatus> {
     if (!this.up) throw new Error('no engine is there')
-    return { durableSeq: this.durable, watermark: this.watermark, lastCheckpointAt: null } as EngineStatus
+    return {
+      durableSeq: this.durable,
+      watermark: this.watermark,
+      lastCheckpointAt: null,
+      checkpointEvery: this.checkpointEvery,
+    } as EngineStatus
   }
 
   async checkpoint(): Promise<{ watermark: number }> {
@@ -94,6 +100,24 @@ test('every 5,000 transactions there is one checkpoint', async () => {
   }
   await waitFor('the file to be less than 5,000 behind', () => engine.durable - engine.watermark < 5000)
   await plugin.stop()
+  await plugin.stop()
+})
+
+test('a number of transactions that SQL has set takes the place of the configured one, within seconds', async () => {
+  const { engine, commit, clock, plugin } = await begin()
+  engine.checkpointEvery = 20
+  commit(15)
+  clock.advance(5_000)
+  commit(1)
+  await waitFor('the number', () => plugin.health().facts.everyTransactions === 20)
+  assert.match(plugin.health().summary, '20 are allowed')
+  assert.is(engine.attempts, 0)
+  commit(4)
+  await waitFor('the checkpoint', () => engine.watermark === 20)
+  engine.checkpointEvery = null
+  clock.advance(5_000)
+  commit(1)
+  await waitFor('the configured number', () => plugin.health().facts.everyTransactions === 5000)
   await plugin.stop()
 })
 

@@ -1,5 +1,6 @@
 /** What a statement is: enough of its shape to run, capture or refuse it. DuckDB still parses the whole of it. */
 
+import { isQuery } from '../pragmas.ts'
 import { SqlError } from '../sql-error.ts'
 import { separate, withoutStorageParameters } from './lists.ts'
 import type { Token } from './tokens.ts'
@@ -8,7 +9,7 @@ import type { Token } from './tokens.ts'
 export type QualifiedName = readonly string[]
 
 export type Statement = { readonly text: string; readonly tokens: readonly Token[] } & (
-  | { readonly kind: 'begin' | 'commit' | 'rollback' | 'query' | 'session' | 'checkpoint' | 'vacuum' | 'probe' }
+  | { readonly kind: 'begin' | 'commit' | 'rollback' | 'query' | 'session' | 'pragma' | 'checkpoint' | 'vacuum' | 'probe' }
   /** Several of a kind in one transaction, answered as one. */
   | { readonly kind: 'list'; readonly parts: readonly Statement[] }
   | { readonly kind: 'insert'; readonly target: QualifiedName; readonly conflict: Conflict; readonly returning: Clause | undefined }
@@ -110,12 +111,13 @@ function parseOne(base: { text: string; tokens: readonly Token[] }): Statement {
     case 'set':
     case 'reset':
     case 'use':
-    case 'pragma':
     case 'discard':
     case 'deallocate':
     case 'listen':
     case 'unlisten':
       return { ...base, kind: 'session' }
+    case 'pragma':
+      return { ...base, kind: isQuery(tokens) ? 'query' : 'pragma' }
     case 'checkpoint':
       return { ...base, kind: 'checkpoint' }
     case 'vacuum':
