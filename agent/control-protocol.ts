@@ -37,8 +37,15 @@ export interface EngineHello {
   listen: { host: string; port: number }
   /** Path of the Postgres Unix socket, or null. */
   socket: string | null
+  /** Whether clients over TCP may encrypt. */
+  tls: boolean
+  /** With this `agentUser` logs in, whatever `engine.auth` says. Told here only: the socket is the engine's user's own. */
+  agentPassword: string
   recovery: RecoveryReport
 }
+
+/** The user whose name the agent gives over the Postgres wire; nobody else can have it. */
+export const agentUser = 'daemonguard-agent'
 
 /** Methods of the control socket: parameters and results. */
 export interface ControlMethods {

@@ -3,7 +3,7 @@
 import net from 'node:net'
 import { createInterface } from 'node:readline'
 import pg from 'pg'
-import { type ControlMethods, type EngineHello, holdLeaseMs } from './control-protocol.ts'
+import { agentUser, type ControlMethods, type EngineHello, holdLeaseMs } from './control-protocol.ts'
 import { DaemonGuardError } from './errors.ts'
 import type { EngineControl, EngineStatus, Hold } from './plugin.ts'
 
@@ -132,10 +132,14 @@ export class EngineClient implements EngineControl {
   /** Reads and writes through the Postgres wire, down to an fsync of the journal. Milliseconds. */
   async probe(signal?: AbortSignal): Promise<number> {
     const started = performance.now()
-    const { listen, socket } = this.hello
+    const { listen, socket, tls, agentPassword } = this.hello
+    // Beyond loopback the engine demands encryption. Its certificate need not name this address: channel binding says whose it is.
     const at =
-      socket === null ? { host: listen.host, port: listen.port } : { host: socket.slice(0, socket.lastIndexOf('/')), port: listen.port }
-    const client = new pg.Client({ ...at, user: 'daemonguard', database: 'daemonguard', application_name: 'daemonguard watchdog' })
+      socket === null
+        ? { host: listen.host, port: listen.port, ssl: tls && { rejectUnauthorized: false }, enableChannelBinding: true }
+        : { host: socket.slice(0, socket.lastIndexOf('/')), port: listen.port }
+    const about = { user: agentUser, password: agentPassword, database: 'daemonguard', application_name: 'daemonguard watchdog' }
+    const client = new pg.Client({ ...at, ...about })
     client.on('error', () => {})
     const abort = () => (client as unknown as { connection: { stream: net.Socket } }).connection.stream.destroy()
     signal?.addEventListener('abort', abort, { once: true })

@@ -150,6 +150,13 @@ export function isLoopback(host: string): boolean {
   return net.isIP(host) !== 0 && loopback.check(host, net.isIPv6(host) ? 'ipv6' : 'ipv4')
 }
 
+/** What is wrong with the mode of a file that holds a secret; undefined when only its owner and its group can read it. */
+export function exposure(file: string): Mistake | undefined {
+  const { mode } = fs.statSync(file)
+  if (process.platform === 'win32' || (mode & 0o007) === 0) return undefined
+  return new Mistake(`${file} holds a secret, and every user of this machine may use it`, `chmod 600 ${file} (or 640, with its group)`)
+}
+
 /** Reads `file:/path` (one trailing newline dropped); any other text is the value itself. */
 function readSecret(text: string): string | Mistake {
   if (!text.startsWith('file:')) return text
@@ -157,6 +164,8 @@ function readSecret(text: string): string | Mistake {
   if (!path.isAbsolute(file)) return new Mistake('a secret file is named by its absolute path', 'write file:/etc/daemonguard/secret')
   try {
     const content = fs.readFileSync(file, 'utf8').replace(/\r?\n$/, '')
+    const exposed = exposure(file)
+    if (exposed !== undefined) return exposed
     return content === '' ? new Mistake(`the secret file ${file} is empty`, 'put the secret on its first line') : content
   } catch (error) {
     const reason =

@@ -24,6 +24,7 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./restore.ts'),
   },
   { name: 'journal', summary: 'print every journaled change as JSON, or verify every checksum', load: () => import('./journal.ts') },
+  { name: 'password', summary: 'turn a password into what the configuration may hold in its place', load: () => import('./password.ts') },
   { name: 'demo', summary: 'the whole story in a temporary directory: trades, kills, recovery, proof', load: () => import('./demo.ts') },
   { name: 'engine', summary: 'the engine', hidden: true, load: () => import('./engine.ts') },
   { name: 'adopt', summary: 'take over an existing database file', hidden: true, load: () => import('./adopt.ts') },

@@ -4,6 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { z } from 'zod'
 import { type Address, duration, filePath, isLoopback, listenAddress, size, url } from '../values.ts'
+import { authShape } from './access.ts'
 import type { Environment } from './expand.ts'
 import { quietHours } from './quiet-hours.ts'
 
@@ -80,17 +81,11 @@ export function coreSchema(env: Environment, platform: NodeJS.Platform) {
       }),
       engine: section({
         database: filePath().default('trade_data.duckdb'),
-        listen: listenAddress()
-          .check(
-            loopbackOnly(
-              'auth method trust asks for no password: it is accepted on loopback only',
-              'write 127.0.0.1 as its host; from elsewhere use a tunnel: ssh -L 5433:127.0.0.1:5433 HOST',
-            ),
-          )
-          .prefault('127.0.0.1:5433'),
+        listen: listenAddress().prefault('127.0.0.1:5433'),
         socket_dir: filePath().nullable().optional(),
         journal_dir: filePath().default('journal'),
-        auth: section({ method: z.enum(['trust']).default('trust') }),
+        auth: section(authShape),
+        tls: z.strictObject({ cert: filePath(), key: filePath() }).nullable().default(null),
         schema: filePath().nullable().default(null),
         cpu_cores: z.int().min(1).max(1024).default(2),
         memory: size({ min: '1MB' }).prefault('4GB'),

@@ -2,6 +2,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { accessProblems } from './access.ts'
 import type { Document } from './document.ts'
 import type { Environment } from './expand.ts'
 import { type KeyPath, keyName, type Problem } from './problem.ts'
@@ -10,7 +11,7 @@ import { valueAt } from './validate.ts'
 
 export type Settled = {
   agent: Core['agent']
-  engine: Omit<Core['engine'], 'socket_dir'> & { socket_dir: string | null }
+  engine: Omit<Core['engine'], 'socket_dir' | 'auth'> & { socket_dir: string | null; auth: Required<Core['engine']['auth']> }
 }
 
 /** Bytes of a Unix socket's path, its final NUL not counted (sockaddr_un: 108 on Linux, 104 on macOS). */
@@ -20,19 +21,21 @@ const socketPathLimit = process.platform === 'darwin' ? 103 : 107
 const taken = ['cursors', 'snapshots', 'quarantine', 'dead-letter', 'incidents']
 
 /**
- * Relative paths: data_dir, schema and socket_dir against the config's directory; database and journal_dir against data_dir.
+ * Relative paths: data_dir, schema, socket_dir and tls against the config's directory; database and journal_dir against data_dir.
  * The socket lies in systemd's runtime directory when this is a service that has one, else in data_dir; Windows has none.
  */
 export function settle(core: Core, document: Document, env: Environment, platform: NodeJS.Platform): Settled {
   const home = path.dirname(document.file)
   const data = path.resolve(home, core.agent.data_dir)
-  const { socket_dir, schema } = core.engine
+  const { socket_dir, schema, auth, tls } = core.engine
   return {
     agent: { ...core.agent, data_dir: data },
     engine: {
       ...core.engine,
       database: path.resolve(data, core.engine.database),
       journal_dir: path.resolve(data, core.engine.journal_dir),
+      auth: { ...auth, socket: auth.socket ?? auth.method },
+      tls: tls === null ? null : { cert: path.resolve(home, tls.cert), key: path.resolve(home, tls.key) },
       schema: schema === null ? null : path.resolve(home, schema),
       socket_dir:
         platform === 'win32' || socket_dir === null
@@ -88,6 +91,7 @@ export function combinationProblems(
     if (above || taken.includes(within))
       report(['engine', 'journal_dir'], 'the journal needs a directory of its own', 'write journal, or a path on another disk')
   }
+  if (sound(['engine', 'auth'], ['engine', 'listen'], ['engine', 'tls'])) accessProblems(core.engine, platform, report)
   if (platform === 'win32') {
     if (typeof core.engine.socket_dir === 'string')
       report(['engine', 'socket_dir'], 'Windows has no Unix sockets for this', 'remove the key')

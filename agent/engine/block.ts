@@ -25,6 +25,11 @@ export interface BlockContext {
   readonly sequences: SequenceTracker
 }
 
+/** 25006: the user may only read. */
+export function readOnlyError(): SqlError {
+  return new SqlError('25006', 'this user may read, and change nothing', { hint: 'engine.auth.users in config.yaml: readonly' })
+}
+
 type Notice = (severity: string, code: string, message: string) => void
 
 export class Block {
@@ -36,10 +41,14 @@ export class Block {
   /** An error after which the instance cannot be trusted does not return. */
   #judge: (error: unknown) => void
 
-  constructor(context: BlockContext, connection: Connection, judge: (error: unknown) => void) {
+  /** Every transaction of a user who may only read is one that only reads: DuckDB itself refuses what would change the database. */
+  #readOnly: boolean
+
+  constructor(context: BlockContext, connection: Connection, options: { readOnly: boolean; judge: (error: unknown) => void }) {
     this.#context = context
     this.#connection = connection
-    this.#judge = judge
+    this.#readOnly = options.readOnly
+    this.#judge = options.judge
   }
 
   /** As ReadyForQuery says it: idle, in a transaction block, in a failed one. */
@@ -74,9 +83,18 @@ export class Block {
     if (this.#transaction?.explicit) notice('WARNING', '25001', 'there is already a transaction in progress')
     else if (this.#transaction !== undefined) this.#transaction.explicit = true
     else {
-      await this.#connection.run(readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
+      await this.#connection.run(readOnly || this.#readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
       this.#transaction = new Transaction(true)
     }
+  }
+
+  /** For whoever may only read: a statement outside of a block gets a transaction that cannot write either. */
+  async forReading(): Promise<void> {
+    if (this.#readOnly && this.#transaction === undefined) {
+      await this.#connection.run('BEGIN TRANSACTION READ ONLY')
+      this.#transaction = new Transaction(false)
+    }
+    this.touch()
   }
 
   /** DuckDB is about to look at the database: an open transaction has its snapshot from now on. */
@@ -88,10 +106,11 @@ export class Block {
   }
 
   /**
-   * The transaction, begun if there is none, let through the gate: its schema cannot change any more. Throws 55P03 when the gate does not
-   * open, 40001 when the schema has changed since the transaction first looked at the database.
+   * The transaction, begun if there is none, let through the gate: its schema cannot change any more. Throws 25006 for a user who may only read, 55P03 when the gate
+   * does not open, 40001 when the schema has changed since the transaction first looked at the database.
    */
   async forWriting(mode: 'shared' | 'exclusive'): Promise<Transaction> {
+    if (this.#readOnly) throw readOnlyError()
     const { gate, catalog } = this.#context
     const transaction = this.#transaction ?? new Transaction(false)
     await gate.enter(transaction.pass, mode, gateTimeout)

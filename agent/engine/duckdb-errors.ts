@@ -12,6 +12,7 @@ const states: readonly (readonly [pattern: RegExp, code: string])[] = [
   [/CHECK constraint/i, '23514'],
   [/^Constraint Error/, '23000'],
   [/^TransactionContext Error: .*aborted/s, '25P02'],
+  [/^TransactionContext Error: .*launched in read-only mode/s, '25006'],
   [/PRIMARY KEY or UNIQUE constraint violation|write-write conflict on key|duplicate key/i, '23505'],
   [/^TransactionContext Error: .*[Cc]onflict|Catalog write-write conflict|Could not commit|^Transaction.*[Cc]onflict/s, '40001'],
   [/^TransactionContext Error/, '25000'],

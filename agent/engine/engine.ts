@@ -13,6 +13,7 @@ import { createLog, type Log } from '../log.ts'
 import { type Paths, pathsOf } from '../paths.ts'
 import type { EngineStatus } from '../plugin.ts'
 import { version } from '../runtime.ts'
+import { Access } from './access.ts'
 import { gateTimeout } from './block.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoint.ts'
@@ -49,7 +50,8 @@ export async function runEngine(config: Config): Promise<number> {
     now: Date.now,
   })
   log.info(recovered.report, 'recovered')
-  const engine = new Engine(config, paths, log, recovered)
+  const access = await Access.create({ auth: config.engine.auth, databaseId: recovered.databaseId, log })
+  const engine = new Engine(config, paths, log, recovered, access)
   await engine.start()
   const code = await engine.ended
   lock.release()
@@ -65,13 +67,14 @@ class Engine {
   #recovered: Recovered
   #context: SessionContext
   #checkpoints: Checkpoints
+  #access: Access
   #listener: Listener
   #control: ControlServer
   #nonce = randomUUID()
   #startedAt = Math.round(Date.now() - process.uptime() * 1000)
   #stopping = false
 
-  constructor(config: Config, paths: Paths, log: Log, recovered: Recovered) {
+  constructor(config: Config, paths: Paths, log: Log, recovered: Recovered, access: Access) {
     const { promise, resolve } = Promise.withResolvers<number>()
     this.ended = promise
     this.#end = resolve
@@ -126,8 +129,10 @@ class Engine {
       suspect,
       now: Date.now,
     })
+    this.#access = access
     this.#listener = new Listener({
       backend: { open: (client) => Session.open(this.#context, client) },
+      gatekeeper: access,
       host: config.engine.listen.host,
       port: config.engine.listen.port,
       socketDir: config.engine.socket_dir,
@@ -151,7 +156,7 @@ class Engine {
     if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir, 'ENGINE:DIRECTORY')
     await this.#listener.start()
     await this.#control.listen(this.#paths.controlSocket)
-    const { recovery: _, ...facts } = this.#hello()
+    const { recovery: _, agentPassword: _secret, ...facts } = this.#hello()
     writeAtomic(
       this.#paths.engineFile,
       `${JSON.stringify({ ...facts, controlSocket: this.#paths.controlSocket }, null, 2)}\n`,
@@ -173,6 +178,7 @@ class Engine {
     const client = {
       id: 0,
       user: 'daemonguard',
+      readonly: false,
       database: '',
       applicationName: 'schema file',
       parameters: new Map(),
@@ -215,6 +221,8 @@ class Engine {
       watermark: this.#checkpoints.watermark,
       listen: { host, port },
       socket,
+      tls: false,
+      agentPassword: this.#access.agentPassword,
       recovery: this.#recovered.report,
     }
   }

@@ -1,6 +1,6 @@
 /** One client session: runs its statements in order, keeps its transaction's state as Postgres does, and captures what it changes. */
 
-import { Block, type BlockContext } from './block.ts'
+import { Block, type BlockContext, readOnlyError } from './block.ts'
 import { type Captured, captureDelete, captureInsert, captureTruncate, captureUpdate } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyIn, copyTarget } from './copy-in.ts'
@@ -66,8 +66,8 @@ export class Session implements BackendSession {
     this.#context = context
     this.#client = client
     this.#executor = executor
-    this.#settings = new Settings(context.catalog.name, context.kept)
-    this.#block = new Block(context, executor.connection, (error) => this.#judge(error))
+    this.#settings = new Settings(context.catalog.name, context.kept, client)
+    this.#block = new Block(context, executor.connection, { readOnly: client.readonly, judge: (error) => this.#judge(error) })
   }
 
   static async open(context: SessionContext, client: Client): Promise<Session> {
@@ -148,7 +148,8 @@ export class Session implements BackendSession {
 
   /** A plain insert that stands alone goes through the write buffer, together with those of other clients. */
   async #buffer(query: Prepared, statement: Statement, parameters: readonly Parameter[]): Promise<boolean> {
-    if (query.insert === undefined || statement.kind !== 'insert' || this.#block.isOpen || this.#temporary) return false
+    if (query.insert === undefined || statement.kind !== 'insert' || this.#block.isOpen || this.#temporary || this.#client.readonly)
+      return false
     this.#block.refuseFailed(statement.kind)
     const { catalog, writeBuffer } = this.#context
     if (query.planned?.version !== catalog.version) {
@@ -228,6 +229,7 @@ export class Session implements BackendSession {
   #refuse(statement: Statement): void {
     this.#block.refuseFailed(statement.kind)
     if (statement.kind !== 'probe') refuseForbidden(statement.tokens, this.#context.externalAccess)
+    else if (this.#client.readonly) throw readOnlyError()
   }
 
   async #perform(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer> {
@@ -246,6 +248,7 @@ export class Session implements BackendSession {
       case 'session':
         return this.#settings.apply(this.#executor, statement.tokens, (name, value) => sink.parameterStatus(name, value))
       case 'pragma':
+        if (this.#client.readonly) throw readOnlyError()
         runPragma(statement.text, statement.tokens, this.#context.kept, notice)
         return 'PRAGMA'
       case 'checkpoint':
@@ -275,7 +278,7 @@ export class Session implements BackendSession {
       return new MemoryRows(fields, { count: 1, columns: [[shown.value]] }, 'SHOW')
     }
     if (statement.tokens.some((token) => lowerCase(token.text) === 'nextval')) return this.#drawFromSequence(statement, parameters)
-    this.#block.touch()
+    await this.#block.forReading()
     const result = await this.#executor.run(statement.text, parameters, { stream: true, expect: queries })
     const stream = new StreamedRows(
       this.#executor.connection,
@@ -301,7 +304,7 @@ export class Session implements BackendSession {
   async #schema(statement: Extract<Statement, { kind: 'schema' }>): Promise<string> {
     if (statement.temporary || (await this.#isTemporary(statement))) {
       this.#temporary = true
-      this.#block.touch()
+      await this.#block.forReading()
       const { connection } = this.#executor
       if (!(await connection.changeSchema(statement.text))) throw new SqlError('0A000', 'DuckDB reads this statement as something else')
       return statement.tag
@@ -362,7 +365,7 @@ export class Session implements BackendSession {
   /** Temporary tables work, and are not journaled. */
   async #writeTemporary(statement: Statement, parameters: readonly Parameter[]): Promise<Answer> {
     if (statement.kind === 'copy-in') throw new SqlError('0A000', 'COPY into a temporary table is not supported', { hint: 'use INSERT' })
-    this.#block.touch()
+    await this.#block.forReading()
     const result = await this.#executor.run(statement.text, parameters, { expect: rowChanges })
     const verb = statement.kind === 'insert' ? 'INSERT 0' : statement.kind.toUpperCase()
     if (!result.hasRows) return `${verb} ${result.rowsChanged}`

@@ -1,8 +1,10 @@
 /** SET, RESET, USE and SHOW: an allow-list. Settings that could break the guard (checkpoints, WAL, threads, memory, files) get 42501. */
 
+import { readOnlyError } from './block.ts'
 import { ownSchema, ownSchemaDenied } from './catalog.ts'
 import type { Executor } from './executor.ts'
 import type { KeptSettings } from './kept-settings.ts'
+import type { Client } from './pgwire/backend.ts'
 import { setCheckpointEvery, settingShown } from './pragmas.ts'
 import { lowerCase, quoteIdentifier, quoteString, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
@@ -55,10 +57,16 @@ export class Settings {
   #own = new Map<string, string>()
   #catalog: string
   #kept: KeptSettings
+  #onlyReads: boolean
+  /** What is different for each user. */
+  #ofUser: Readonly<Record<string, string>>
 
-  constructor(catalog: string, kept: KeptSettings) {
+  constructor(catalog: string, kept: KeptSettings, client: Pick<Client, 'user' | 'readonly'>) {
     this.#catalog = catalog
     this.#kept = kept
+    this.#onlyReads = client.readonly
+    const readOnly = client.readonly ? 'on' : 'off'
+    this.#ofUser = { session_authorization: client.user, transaction_read_only: readOnly, default_transaction_read_only: readOnly }
     this.searchPath = `${catalog}.main`
   }
 
@@ -100,6 +108,7 @@ export class Settings {
     const value =
       settingShown(name, this.#kept) ??
       this.#own.get(name) ??
+      this.#ofUser[name] ??
       fixed[name] ??
       (name === 'datestyle' ? 'ISO, MDY' : free.has(name) ? '' : undefined)
     return value === undefined ? undefined : { name, value }
@@ -126,6 +135,7 @@ export class Settings {
     if (name === 'search_path' || name === 'schema') return this.#setSearchPath(executor, values)
     const value = settingValue(values)
     if (name === 'wal_autocheckpoint') {
+      if (this.#onlyReads) throw readOnlyError()
       setCheckpointEvery(value, this.#kept)
       return
     }
@@ -136,6 +146,10 @@ export class Settings {
     }
     if (fixed[name] === undefined)
       throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
+    if (name.endsWith('transaction_read_only') && this.#onlyReads) {
+      if (['off', 'false', '0', 'no'].includes(value.toLowerCase())) throw readOnlyError()
+      return
+    }
     const accepted = alike[name] ?? [fixed[name].toLowerCase()]
     if (value.toLowerCase() !== 'default' && !accepted.includes(value.toLowerCase())) {
       throw new SqlError('0A000', `${name} can only be ${accepted.join(' or ')} here`)
@@ -144,6 +158,7 @@ export class Settings {
 
   async #reset(executor: Executor, name: string, report: (name: string, value: string) => void): Promise<void> {
     if (name === 'wal_autocheckpoint') {
+      if (this.#onlyReads) throw readOnlyError()
       this.#kept.setCheckpointEvery(null)
       return
     }
@@ -160,6 +175,7 @@ export class Settings {
   #isolation(tokens: readonly Token[]): void {
     if (tokens.some((token) => token.text === 'serializable'))
       throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
+    if (this.#onlyReads && tokens.some((token, i) => token.text === 'read' && tokens[i + 1]?.text === 'write')) throw readOnlyError()
   }
 
   async #setTimeZone(executor: Executor, value: string, report: (name: string, value: string) => void): Promise<void> {

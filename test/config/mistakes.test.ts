@@ -41,7 +41,7 @@ test('of several keys that resemble it, the nearest is meant', () => {
 })
 
 test('a key that resembles none is told the keys there are', () => {
-  assert.equal(only('engine:\n  auth: { users: [] }\n')[1], 'remove it; the keys here are method')
+  assert.equal(only('engine:\n  auth: { roles: [] }\n')[1], 'remove it; the keys here are method, socket, users')
 })
 
 test('a key named __proto__ is unknown like any other', () => {
@@ -64,7 +64,7 @@ test('a wrong type is told with what was expected and what stands there', () => 
 test('a value outside of its bounds or choices is told the bounds and the choices', () => {
   assert.equal(only('engine: { cpu_cores: 0 }\n')[0], '1:22 engine.cpu_cores: expected at least 1')
   assert.equal(only('agent: { log: { level: infos } }\n')[1], 'did you mean info?')
-  assert.equal(only('engine: { auth: { method: md5 } }\n')[0], '1:27 engine.auth.method: expected trust')
+  assert.equal(only('engine: { auth: { method: md5 } }\n')[0], '1:27 engine.auth.method: expected one of trust, scram-sha-256')
   assert.equal(only('engine: { memory: 10B }\n')[0], '1:19 engine.memory: too small: the least is 1MB')
 })
 

@@ -78,19 +78,31 @@ test('loopback is 127.0.0.0/8, ::1 and localhost', () => {
 
 test('a secret is the text itself or the content of a file, without its last newline', () => {
   const file = path.join(temporaryDirectory('secret'), 'password')
-  fs.writeFileSync(file, ' pass word \n')
+  fs.writeFileSync(file, ' pass word \n', { mode: 0o600 })
   assert.is(read(secret(), ' x '), ' x ')
   assert.is(read(secret(), `file:${file}`), ' pass word ')
   assert.is(read(secret(), `file://${file}`), ' pass word ')
   assert.match((read(secret(), 'file:/nowhere/at/all') as string[])[0]!, /the secret file \/nowhere\/at\/all: there is no such file/)
   fs.writeFileSync(file, '\n')
   assert.match((read(secret(), `file:${file}`) as string[])[0]!, /is empty/)
+  fs.writeFileSync(file, 'x')
+  for (const [mode, isFine] of [
+    [0o640, true],
+    [0o644, false],
+    [0o604, false],
+    [0o602, false],
+  ] as const) {
+    fs.chmodSync(file, mode)
+    if (isFine) assert.is(read(secret(), `file:${file}`), 'x')
+    else assert.match((read(secret(), `file:${file}`) as string[]).join(' '), /holds a secret, and every user of this machine may use it/)
+  }
+  fs.chmodSync(file, 0o600)
   refused(secret(), '', 'file:relative', 'file:', `file:${path.dirname(file)}`, 5)
 })
 
 test('a URL has one of the schemes and a host; it may lie in a file; its credentials can be left out', () => {
   const file = path.join(temporaryDirectory('secret'), 'url')
-  fs.writeFileSync(file, 'rediss://user:pass@host:6380/1\n')
+  fs.writeFileSync(file, 'rediss://user:pass@host:6380/1\n', { mode: 0o600 })
   assert.is(read(url('redis', 'rediss'), `file:${file}`), 'rediss://user:pass@host:6380/1')
   assert.is(read(url('http'), 'http://127.0.0.1:8123'), 'http://127.0.0.1:8123')
   refused(url('redis'), 'http://x', 'redis:', 'redis://', 'localhost:6379', '', 5, 'redis://x:99999')

@@ -10,7 +10,7 @@ import { Listener } from '../../agent/engine/pgwire/listener.ts'
 import { DaemonGuardError } from '../../agent/errors.ts'
 import { silentLog } from '../../agent/log.ts'
 import { DuckdbBackend } from '../fixtures/duckdb-backend.ts'
-import { errorFields, message, query, RawClient, startup, startWire, typesOf } from '../fixtures/wire.ts'
+import { errorFields, message, openDoor, query, RawClient, startup, startWire, typesOf } from '../fixtures/wire.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -42,12 +42,28 @@ test('a socket file left by a killed server is replaced, one that answers is not
   const wire = await startWire({ socketDir })
   const { port, socket } = wire.listener.address!
   try {
-    const second = new Listener({ backend: wire.backend, host: '127.0.0.2', port, socketDir, version: 'test', log: silentLog })
+    const second = new Listener({
+      backend: wire.backend,
+      gatekeeper: openDoor,
+      host: '127.0.0.2',
+      port,
+      socketDir,
+      version: 'test',
+      log: silentLog,
+    })
     const refused = await second.start().catch((error) => error)
     assert.instance(refused, DaemonGuardError)
     assert.match(refused.describe(), /another server is listening/)
     assert.ok(fs.existsSync(socket!))
-    const samePort = new Listener({ backend: wire.backend, host: '127.0.0.1', port, socketDir: null, version: 'test', log: silentLog })
+    const samePort = new Listener({
+      backend: wire.backend,
+      gatekeeper: openDoor,
+      host: '127.0.0.1',
+      port,
+      socketDir: null,
+      version: 'test',
+      log: silentLog,
+    })
     assert.match((await samePort.start().catch((error) => error)).message, /EADDRINUSE/)
   } finally {
     await wire.stop()
@@ -67,7 +83,7 @@ test('a path too long for a Unix socket is refused with a hint, and nothing stay
   const socketDir = path.join(temporaryDirectory('s'), 'x'.repeat(100))
   fs.mkdirSync(socketDir)
   const backend = await DuckdbBackend.create()
-  const listener = new Listener({ backend, host: '127.0.0.1', port: 0, socketDir, version: 'test', log: silentLog })
+  const listener = new Listener({ backend, gatekeeper: openDoor, host: '127.0.0.1', port: 0, socketDir, version: 'test', log: silentLog })
   const error = await listener.start().catch((error) => error)
   assert.instance(error, DaemonGuardError)
   assert.match(error.hint, /socket_dir/)

@@ -17,11 +17,13 @@ export interface Backend {
   open(client: Client): Promise<BackendSession>
 }
 
-/** Who connects, from its StartupMessage. */
+/** Who has logged in, and what its StartupMessage says. */
 export interface Client {
   /** Also the `pid` in BackendKeyData: positive, unique among open connections. */
   readonly id: number
   readonly user: string
+  /** It may look, and change nothing. */
+  readonly readonly: boolean
   readonly database: string
   readonly applicationName: string
   /** Everything else of the StartupMessage: `options`, `TimeZone`, … as sent. */

@@ -6,10 +6,13 @@
 
 import type { Socket } from 'node:net'
 import type { Log } from '../../log.ts'
+import { isLoopback } from '../../values.ts'
+import { peerUser } from '../peer.ts'
 import { protocolViolation, SqlError } from '../sql-error.ts'
 import type { Backend, BackendSession } from './backend.ts'
 import { Conversation, type ConversationHost } from './conversation.ts'
-import { MessageReader } from './messages.ts'
+import { type Gatekeeper, Login, type Role, type Visitor } from './login.ts'
+import { Frontend, MessageReader } from './messages.ts'
 import { Outbox } from './outbox.ts'
 import * as responses from './responses.ts'
 import { initialSettings, readStartup, type StartupPacket } from './startup.ts'
@@ -26,10 +29,13 @@ export interface ConnectionOptions {
   readonly id: number
   readonly secret: number
   readonly backend: Backend
+  readonly gatekeeper: Gatekeeper
+  /** It came over the Unix socket. */
+  readonly isLocal: boolean
   /** DaemonGuard's version, for `server_version`. */
   readonly version: string
   readonly log: Log
-  /** How long a client may take to say who it is, ms. */
+  /** How long a client may take to log in, ms. */
   readonly startupTimeout: number
   /** Whether one more session may be opened; counts this one if so. */
   admit(): boolean
@@ -39,6 +45,8 @@ export interface ConnectionOptions {
   closed(): void
 }
 
+type StartupMessage = Extract<StartupPacket, { kind: 'startup' }>
+
 export class Connection implements ConversationHost {
   readonly log: Log
   private readonly socket: Socket
@@ -46,6 +54,8 @@ export class Connection implements ConversationHost {
   private readonly reader = new MessageReader()
   private readonly outbox: Outbox
   private readonly startupTimer: NodeJS.Timeout
+  /** Under way from the startup packet on. */
+  private login: { readonly steps: Login; readonly packet: StartupMessage } | undefined
   private session: BackendSession | undefined
   private conversation: Conversation | undefined
   /** SSLRequest, GSSENCRequest: a client may try both. */
@@ -124,7 +134,13 @@ export class Connection implements ConversationHost {
     let drained = false
     try {
       while (!this.finished && !this.stalled()) {
-        if (this.conversation === undefined) {
+        if (this.login !== undefined && this.conversation === undefined) {
+          // Checked as soon as it is there: a stranger's message is not gathered to a length that only statements may have.
+          if (![0, Frontend.password].includes(this.reader.following)) throw protocolViolation('expected a SASL response')
+          drained = this.reader.next() === 0
+          if (drained) break
+          this.track(this.login.steps.message(this.reader).then((role) => this.open(role)))
+        } else if (this.conversation === undefined) {
           drained = !this.reader.nextStartup()
           if (drained) break
           this.track(this.startup(readStartup(this.reader)))
@@ -189,24 +205,38 @@ export class Connection implements ConversationHost {
         this.options.cancel(packet.id, packet.secret)
         this.hangUp()
         return undefined
-      case 'startup':
-        return this.open(packet)
+      case 'startup': {
+        const steps = new Login(this.outbox, undefined)
+        this.login = { steps, packet }
+        return steps.begin(this.options.gatekeeper, this.visitor(packet.user)).then((role) => this.open(role))
+      }
     }
   }
 
-  private async open(packet: Extract<StartupPacket, { kind: 'startup' }>): Promise<void> {
+  private visitor(user: string): Visitor {
+    const { socket, options } = this
+    const address = options.isLocal ? 'local' : (socket.remoteAddress ?? 'unknown')
+    const from = options.isLocal ? 'socket' : isLoopback(address) ? 'loopback' : 'network'
+    return { user, from, address, encrypted: false, systemUser: () => peerUser(socket) }
+  }
+
+  /** Begins the session, once it is known whose. */
+  private async open(role: Role | undefined): Promise<void> {
+    if (role === undefined || this.login === undefined || this.finished || this.socketClosed) return
     const { options, outbox, socket } = this
+    const { packet } = this.login
     const { writer } = outbox
     if (!options.admit())
       throw new SqlError('53300', 'too many connections', { severity: 'FATAL', hint: 'Close unused connections, or use a pool.' })
     const applicationName = packet.parameters.get('application_name') ?? ''
     const session = await options.backend.open({
       id: options.id,
-      user: packet.user,
+      user: role.name,
+      readonly: role.readonly,
       database: packet.database,
       applicationName,
       parameters: packet.parameters,
-      remote: socket.remoteAddress === undefined ? 'local' : `${socket.remoteAddress}:${socket.remotePort}`,
+      remote: options.isLocal ? 'local' : `${socket.remoteAddress}:${socket.remotePort}`,
       end: (error) => this.end(error, { interrupt: true }),
     })
     clearTimeout(this.startupTimer)
@@ -215,8 +245,7 @@ export class Connection implements ConversationHost {
     this.conversation = new Conversation(session, outbox, this)
     if (packet.negotiate) responses.negotiateVersion(writer, packet.unknownOptions)
     responses.authenticationOk(writer)
-    for (const [name, value] of initialSettings(options.version, packet.user, applicationName))
-      responses.parameterStatus(writer, name, value)
+    for (const [name, value] of initialSettings(options.version, role, applicationName)) responses.parameterStatus(writer, name, value)
     responses.backendKeyData(writer, options.id, options.secret)
     this.conversation.ready()
   }
@@ -248,6 +277,7 @@ export class Connection implements ConversationHost {
     this.socketClosed = true
     clearTimeout(this.startupTimer)
     this.outbox.close()
+    this.login?.steps.abandon()
     if (this.busy) this.interrupt(lost())
     else this.endSession()
   }

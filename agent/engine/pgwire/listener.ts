@@ -10,14 +10,16 @@ import type { Log } from '../../log.ts'
 import { SqlError } from '../sql-error.ts'
 import type { Backend } from './backend.ts'
 import { Connection } from './connection.ts'
+import type { Gatekeeper } from './login.ts'
 
 /** sun_path holds 108 bytes on Linux, 104 on macOS, with a zero at its end. */
 const maxSocketPath = process.platform === 'darwin' ? 103 : 107
-/** Sockets that have not started a session yet, beyond the connection limit. */
-const strangers = 100
+/** Sockets that have not started a session yet; when there are more, the one that has been at it longest is cut off. */
+const strangersAtMost = 100
 
 export interface ListenerOptions {
   readonly backend: Backend
+  readonly gatekeeper: Gatekeeper
   readonly host: string
   /** 0: any free port. */
   readonly port: number
@@ -27,7 +29,7 @@ export interface ListenerOptions {
   readonly log: Log
   /** Sessions at a time; more are refused with 53300. Default 200. */
   readonly maxConnections?: number
-  /** How long a client may take to send its StartupMessage, ms. Default 30,000. */
+  /** How long a client may take to log in, ms. Default 30,000. */
   readonly startupTimeout?: number
   readonly clock?: Clock
 }
@@ -37,6 +39,8 @@ export class Listener {
   private readonly clock: Clock
   private readonly connections = new Map<number, { readonly connection: Connection; readonly secret: number }>()
   private readonly admitted = new Set<number>()
+  /** Those that are not in yet, in the order of their coming. */
+  private readonly strangers = new Set<Connection>()
   private servers: Server[] = []
   private whenEmpty: (() => void) | undefined
   private closing: Promise<void> | undefined
@@ -118,9 +122,8 @@ export class Listener {
 
   private listen(at: { host: string; port: number } | { path: string }, where: string): Promise<Server> {
     const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }, (socket) =>
-      this.accept(socket),
+      this.accept(socket, 'path' in at),
     )
-    server.maxConnections = this.maxConnections + strangers
     return new Promise((resolve, reject) => {
       server.once('error', (error) => {
         const hint =
@@ -142,7 +145,7 @@ export class Listener {
     return this.options.maxConnections ?? 200
   }
 
-  private accept(socket: Socket): void {
+  private accept(socket: Socket, isLocal: boolean): void {
     if (this.closing !== undefined) return void socket.destroy()
     let id: number
     do id = randomInt(1, 2 ** 31)
@@ -152,21 +155,29 @@ export class Listener {
       id,
       secret,
       backend: this.options.backend,
+      gatekeeper: this.options.gatekeeper,
+      isLocal,
       version: this.options.version,
       log: this.options.log,
       startupTimeout: this.options.startupTimeout ?? 30_000,
-      admit: () => this.admitted.size < this.maxConnections && this.admitted.add(id).has(id),
+      admit: () => this.admitted.size < this.maxConnections && this.admitted.add(id).has(id) && this.strangers.delete(connection),
       cancel: (target, key) => {
         const found = this.connections.get(target)
         if (found?.secret === key) found.connection.cancel()
       },
       closed: () => {
         this.connections.delete(id)
+        this.strangers.delete(connection)
         this.admitted.delete(id)
         if (this.connections.size === 0) this.whenEmpty?.()
       },
     })
     this.connections.set(id, { connection, secret })
+    this.strangers.add(connection)
+    const [oldest] = this.strangers
+    if (oldest === undefined || this.strangers.size <= strangersAtMost) return
+    this.strangers.delete(oldest)
+    oldest.destroy()
   }
 }
 

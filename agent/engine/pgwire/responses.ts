@@ -14,6 +14,23 @@ export function authenticationOk(writer: MessageWriter): void {
   writer.finish()
 }
 
+/** AuthenticationSASL: the mechanisms to choose from, the best one first. */
+export function authenticationSasl(writer: MessageWriter, mechanisms: readonly string[]): void {
+  writer.begin(Server.authentication)
+  writer.int32(10)
+  for (const mechanism of mechanisms) writer.cstring(mechanism)
+  writer.uint8(0)
+  writer.finish()
+}
+
+/** AuthenticationSASLContinue, AuthenticationSASLFinal. */
+export function authenticationData(writer: MessageWriter, step: 'continue' | 'final', data: Buffer): void {
+  writer.begin(Server.authentication)
+  writer.int32(step === 'continue' ? 11 : 12)
+  writer.bytes(data)
+  writer.finish()
+}
+
 export function backendKeyData(writer: MessageWriter, id: number, secret: number): void {
   writer.begin(Server.backendKeyData)
   writer.int32(id)

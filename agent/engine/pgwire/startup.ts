@@ -1,6 +1,7 @@
 /** How a connection begins: the packets without a type byte, and the settings that a client is told. */
 
 import { protocolViolation, SqlError } from '../sql-error.ts'
+import type { Role } from './login.ts'
 import type { MessageReader } from './messages.ts'
 
 const sslRequest = 80877103
@@ -53,20 +54,20 @@ export function readStartup(message: MessageReader): StartupPacket {
 }
 
 /** What ParameterStatus reports after the start; drivers decide by these how to write and read literals. */
-export function initialSettings(version: string, user: string, applicationName: string): readonly (readonly [string, string])[] {
+export function initialSettings(version: string, role: Role, applicationName: string): readonly (readonly [string, string])[] {
   return [
     ['server_version', `15.0 (DaemonGuard ${version})`],
     ['server_encoding', 'UTF8'],
     ['client_encoding', 'UTF8'],
     ['application_name', applicationName],
     ['is_superuser', 'off'],
-    ['session_authorization', user],
+    ['session_authorization', role.name],
     ['DateStyle', 'ISO, MDY'],
     ['IntervalStyle', 'postgres'],
     ['TimeZone', 'UTC'],
     ['integer_datetimes', 'on'],
     ['standard_conforming_strings', 'on'],
-    ['default_transaction_read_only', 'off'],
+    ['default_transaction_read_only', role.readonly ? 'on' : 'off'],
     ['in_hot_standby', 'off'],
   ]
 }
