@@ -29,7 +29,7 @@ test('every row runs, and its values are written as JSON', async () => {
   for (const { title, measures, error } of written.rows) {
     assert.is(error, undefined, title)
     assert.ok(measures.length > 0, title)
-    for (const { what, values } of measures) assert.ok(values.length === 1 && values[0] > 0, `${title}: ${what} ${values}`)
+    for (const { what, values } of measures) assert.ok(values.length === 1 && values[0] >= 0, `${title}: ${what} ${values}`)
   }
   assert.ok(written.machine.fileSystem.type !== 'unknown', 'it says on which file system it ran')
 })

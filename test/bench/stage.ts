@@ -3,10 +3,10 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { onExit } from '../support/cleanup.ts'
-import type { Length } from './clients.ts'
+import { copyFrom, type Length, psql, type WirePeer } from './clients.ts'
 import { fileSystemOf } from './machine.ts'
 import { DaemonGuard } from './peers/daemonguard.ts'
-import { createDatabase, DuckDBAlone } from './peers/duckdb.ts'
+import { createDatabase, DuckDBAlone, writeCsv } from './peers/duckdb.ts'
 import { Postgres, postgresObstacle } from './peers/postgres.ts'
 
 export interface StageOptions {
@@ -28,10 +28,19 @@ export interface Contenders {
   readonly postgres: Postgres | undefined
 }
 
+/** The three with the same generated trades in them, which nobody changes. */
+export interface Loaded {
+  readonly rows: number
+  readonly daemonguard: DaemonGuard
+  readonly duckdb: DuckDBAlone
+  readonly postgres: WirePeer | undefined
+}
+
 export class Stage {
   readonly options: StageOptions
   readonly directory: string
   #contenders: Promise<Contenders> | undefined
+  #loaded: Promise<Loaded> | undefined
   #postgres: Promise<Postgres> | undefined
   #names = 0
 
@@ -76,6 +85,26 @@ export class Stage {
     return { daemonguard, duckdb: await DuckDBAlone.open(file), postgres: await this.postgres() }
   }
 
+  /** The three with 10 million trades. */
+  loaded(): Promise<Loaded> {
+    this.#loaded ??= this.#load(this.size(10_000_000, 2_000))
+    return this.#loaded
+  }
+
+  async #load(rows: number): Promise<Loaded> {
+    const file = this.path('duckdb')
+    await createDatabase(file, rows)
+    const daemonguard = await DaemonGuard.start({ data: this.path('guarded'), agent: !this.options.engineOnly, file })
+    const postgres = await (await this.postgres())?.createDatabase('loaded')
+    if (postgres !== undefined) {
+      const csv = this.path('csv')
+      await writeCsv(csv, rows)
+      await psql(postgres, [copyFrom(csv, 'trades'), 'VACUUM ANALYZE trades'])
+      fs.rmSync(csv)
+    }
+    return { rows, daemonguard, duckdb: await DuckDBAlone.open(file), postgres }
+  }
+
   /** The one PostgreSQL, with the schema and empty tables; undefined where there can be none. */
   async postgres(): Promise<Postgres | undefined> {
     if (postgresObstacle(this.directory) !== undefined) return undefined
@@ -89,9 +118,11 @@ export class Stage {
   }
 
   async end(): Promise<void> {
-    const contenders = await this.#contenders?.catch(() => undefined)
-    await contenders?.daemonguard.end()
-    await contenders?.duckdb.kill()
+    for (const started of [this.#contenders, this.#loaded]) {
+      const sides = await started?.catch(() => undefined)
+      await sides?.daemonguard.end()
+      await sides?.duckdb.kill()
+    }
     await (await this.#postgres?.catch(() => undefined))?.stop()
   }
 }

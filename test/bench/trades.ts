@@ -26,12 +26,12 @@ export function schema(series: (from: number, to: number) => string): string[] {
 export const duckdbSeries = (from: number, to: number): string => `range(${from}, ${to}) AS r (i)`
 export const postgresSeries = (from: number, to: number): string => `generate_series(${from}, ${to - 1}) AS r (i)`
 
-/** DuckDB's query of `count` generated trades, always the same, spread over one day. */
-export function generatedTrades(count: number): string {
+/** DuckDB's query of `count` generated trades with keys from `first` on, always the same; those from 0 on are spread over one day. */
+export function generatedTrades(count: number, first = 0): string {
   const step = Math.floor(86_400_000_000 / count)
   return `SELECT i AS trade_id, (i % ${symbols})::INTEGER AS symbol_id, TIMESTAMP '2021-01-08' + to_microseconds(i * ${step}) AS traded_at,
     (39000 + (hash(i) % 100000) / 100)::DECIMAL(18,8) AS price, (hash(i + 1) % 1000000 + 1) / 1e6 AS quantity, hash(i) % 2 = 0 AS buyer_maker
-    FROM range(${count}) AS r (i)`
+    FROM range(${first}, ${first + count}) AS r (i)`
 }
 
 export const insertTrade =

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { askAgent } from '../../../agent/agent-control.ts'
 import { EngineClient } from '../../../agent/engine-client.ts'
 import { Guarded } from '../../fault/support/guarded.ts'
+import { waitFor } from '../../support/wait.ts'
 import { psql, type WirePeer } from '../clients.ts'
 import { duckdbSeries, schema } from '../trades.ts'
 
@@ -45,7 +46,12 @@ export class DaemonGuard implements WirePeer {
     fs.writeFileSync(guarded.config, `${lines.join('\n')}\n`)
     if (file !== undefined) fs.copyFileSync(file, path.join(data, 'trade_data.duckdb'))
     try {
-      await guarded.start()
+      const started = guarded.startAgent()
+      // Taking over a large file takes its time.
+      await waitFor('DaemonGuard serves', async () => started.exit !== null || (await guarded.status()).engine.state === 'up', {
+        deadline: 1_200_000,
+      })
+      if (started.exit !== null) throw new Error(`the agent ended:\n${guarded.describe()}`)
       const peer = new DaemonGuard(guarded)
       if (file === undefined) await psql(peer, schema(duckdbSeries))
       if (!agent) await guarded.killAgent()
@@ -69,6 +75,11 @@ export class DaemonGuard implements WirePeer {
   /** Asks the agent for a scan or a snapshot, and waits for it. */
   async ask(method: 'scan' | 'snapshot'): Promise<void> {
     await askAgent(path.join(this.guarded.data, 'agent.sock'), method)
+  }
+
+  /** Process ids of the agent and of the engine. */
+  get pids(): number[] {
+    return [this.guarded.agent?.pid ?? [], this.guarded.enginePid()].flat()
   }
 
   /** Ends agent and engine at once. */

@@ -85,11 +85,11 @@ export async function createDatabase(file: string, rows: number): Promise<void> 
   }
 }
 
-/** Writes `rows` generated trades as CSV without a header. */
-export async function writeCsv(file: string, rows: number): Promise<void> {
+/** Writes `rows` generated trades, with keys from `first` on, as CSV without a header. */
+export async function writeCsv(file: string, rows: number, first = 0): Promise<void> {
   const duckdb = await DuckDBAlone.open(':memory:')
   try {
-    await duckdb.run(`COPY (${generatedTrades(rows)}) TO '${file}' (FORMAT csv, HEADER false)`)
+    await duckdb.run(`COPY (${generatedTrades(rows, first)}) TO '${file}' (FORMAT csv, HEADER false)`)
   } finally {
     await duckdb.kill()
   }

@@ -71,6 +71,15 @@ export class Postgres implements WirePeer {
     return postgres
   }
 
+  /** One more database, with the schema and empty tables. */
+  async createDatabase(name: string): Promise<WirePeer> {
+    await psql(this, [`CREATE DATABASE ${name}`])
+    const { socketDirectory, port, user } = this
+    const peer = { name: this.name, socketDirectory, port, user, database: name }
+    await psql(peer, schema(postgresSeries))
+    return peer
+  }
+
   /** What its durability depends on, as it runs. */
   async settings(): Promise<Record<string, string>> {
     const names = ['fsync', 'synchronous_commit', 'wal_sync_method', 'full_page_writes', 'shared_buffers', 'max_wal_size']

@@ -2,7 +2,14 @@
 
 import type { RowReport } from '../report.ts'
 import type { Stage } from '../stage.ts'
+import { copy } from './copy.ts'
+import { growth } from './growth.ts'
+import { idle } from './idle.ts'
 import { insertsOfMany, insertsOfOne } from './inserts.ts'
+import { interference } from './interference.ts'
+import { aggregation, reading } from './queries.ts'
+import { rebuild } from './rebuild.ts'
+import { restart } from './restart.ts'
 import { transactions } from './transactions.ts'
 
 export interface Row {
@@ -10,8 +17,9 @@ export interface Row {
   measure(stage: Stage): Promise<RowReport>
 }
 
-export const rows: ReadonlyMap<number, Row> = new Map([
-  [1, insertsOfOne],
-  [2, insertsOfMany],
-  [3, transactions],
-])
+export const rows: ReadonlyMap<number, Row> = new Map(
+  [insertsOfOne, insertsOfMany, transactions, copy, aggregation, reading, restart, rebuild, interference, idle, growth].map((row, i) => [
+    i + 1,
+    row,
+  ]),
+)

@@ -1,0 +1,59 @@
+/** Row 10: what agent and engine cost while nobody asks for anything. */
+
+import fs from 'node:fs'
+import { systemClock } from '../../../agent/clock.ts'
+import { DaemonGuard } from '../peers/daemonguard.ts'
+import type { Row } from './index.ts'
+
+/** Linux' USER_HZ, the unit of CPU time in /proc. */
+const ticksPerSecond = 100
+
+export const idle: Row = {
+  title: 'idle: agent + engine',
+  async measure(stage) {
+    const seconds = stage.options.quick ? 0.5 : Math.max(10, stage.options.seconds)
+    const daemonguard = await DaemonGuard.start({ data: stage.path('guarded'), agent: true })
+    const cpu: number[] = []
+    const resident: number[] = []
+    const own: number[] = []
+    try {
+      const { pids } = daemonguard
+      // Compilation and the first probes are over by then.
+      await systemClock.sleep(seconds * 500)
+      await stage.rounds(async () => {
+        const before = sum(pids.map(cpuTicks))
+        await systemClock.sleep(seconds * 1000)
+        cpu.push(((sum(pids.map(cpuTicks)) - before) / ticksPerSecond / seconds) * 100)
+        const [[buffers] = []] = await daemonguard.guarded.sql('SELECT sum(memory_usage_bytes) FROM duckdb_memory()')
+        resident.push(sum(pids.map((pid) => memoryOf(pid, 'Rss'))) - Number(buffers) / 1e6)
+        own.push(sum(pids.map((pid) => memoryOf(pid, 'Pss'))) - Number(buffers) / 1e6)
+      })
+    } finally {
+      await daemonguard.end()
+    }
+    return {
+      settings: `default plugins, ${seconds} s a round`,
+      measures: [
+        { what: 'CPU', unit: '% of a core', values: cpu, goal: { most: 1 } },
+        { what: "resident, without DuckDB's buffers", unit: 'MB', values: resident, goal: { most: 250 } },
+        { what: 'the same, shared pages once', unit: 'MB', values: own },
+      ],
+    }
+  },
+}
+
+function cpuTicks(pid: number): number {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}
+
+/** MB. */
+function memoryOf(pid: number, what: 'Rss' | 'Pss'): number {
+  const kilobytes = new RegExp(`^${what}: +(\\d+) kB`, 'm').exec(fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]
+  return (Number(kilobytes) * 1024) / 1e6
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
