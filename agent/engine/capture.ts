@@ -192,11 +192,11 @@ function tail(result: Result, all: Rows, width: number) {
   return { fields: result.columns.slice(width), rows: { count: all.count, columns: all.columns.slice(width) } }
 }
 
-function keyNames(info: TableInfo): string[] {
+export function keyNames(info: TableInfo): string[] {
   return info.table.primaryKey.map((i) => quoteIdentifier(info.table.columns[i]?.name ?? ''))
 }
 
-function columnIndexes(info: TableInfo, names: readonly string[]): number[] {
+export function columnIndexes(info: TableInfo, names: readonly string[]): number[] {
   return names.map((name) => {
     const index = info.table.columns.findIndex((column) => column.name.toLowerCase() === name.toLowerCase())
     if (index === -1) throw new SqlError('42703', `column "${name}" of ${tableName(info.table)} does not exist or is generated`)
@@ -204,7 +204,7 @@ function columnIndexes(info: TableInfo, names: readonly string[]): number[] {
   })
 }
 
-function keyless(what: string, info: TableInfo): SqlError {
+export function keyless(what: string, info: TableInfo): SqlError {
   return new SqlError('55000', `${what} on ${tableName(info.table)}, which has no primary key, could not be replayed`, {
     hint: `ALTER TABLE ${tableName(info.table)} ADD PRIMARY KEY (…)`,
   })

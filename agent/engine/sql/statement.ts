@@ -3,6 +3,7 @@
 import { isQuery } from '../pragmas.ts'
 import { SqlError } from '../sql-error.ts'
 import { separate, withoutStorageParameters } from './lists.ts'
+import { type MergeStatement, parseMerge } from './merge.ts'
 import type { Token } from './tokens.ts'
 
 /** `[catalog.][schema.]name`, as written. */
@@ -36,6 +37,7 @@ export type Statement = { readonly text: string; readonly tokens: readonly Token
       readonly columns: readonly string[] | undefined
       readonly options: readonly Token[]
     }
+  | MergeStatement
   | SchemaStatement
 )
 
@@ -175,11 +177,12 @@ function parseExplain(base: { text: string; tokens: readonly Token[] }): Stateme
   }
   for (; tokens[at]?.text === 'analyze' || tokens[at]?.text === 'verbose'; at++) if (tokens[at]?.text === 'analyze') analyzes = true
   const inner = tokens[at] === undefined ? undefined : parseStatement(text, tokens.slice(at))
-  const allowed = inner?.kind === 'query' || (!analyzes && inner !== undefined && ['insert', 'update', 'delete'].includes(inner.kind))
+  const allowed =
+    inner?.kind === 'query' || (!analyzes && inner !== undefined && ['insert', 'update', 'delete', 'merge'].includes(inner.kind))
   if (!allowed)
     throw unsupported(
       `EXPLAIN${analyzes ? ' ANALYZE' : ''} of anything but a query`,
-      'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE and DELETE',
+      'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE, DELETE and MERGE',
     )
   return { ...base, kind: 'query' }
 }
@@ -252,7 +255,7 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
       return { ...base, kind: 'delete', target: name, returning: clause('returning', next) }
     }
     case 'merge':
-      throw unsupported('MERGE', 'use INSERT … ON CONFLICT, UPDATE and DELETE')
+      return parseMerge(base, verb)
     default:
       return { ...base, kind: 'query' }
   }
@@ -278,7 +281,7 @@ function afterWith(tokens: readonly Token[]): number {
 }
 
 /** The columns on the left of `=` in a SET list: `a = …, (b, c) = …, t.d = …`. */
-function assignedColumns(tokens: readonly Token[], from: number, to: number): string[] {
+export function assignedColumns(tokens: readonly Token[], from: number, to: number): string[] {
   const columns: string[] = []
   let atStart = true
   for (let i = from; i < to; i++) {
