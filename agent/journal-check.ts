@@ -3,12 +3,15 @@
  * journal must reach is said by its mark (agent/journal/mark.ts), so one that is being written meanwhile is judged up to there.
  */
 
+import fs from 'node:fs'
+import path from 'node:path'
 import { cellText } from './cell-text.ts'
 import { messageOf } from './errors.ts'
 import { type Mark, readMark } from './journal/mark.ts'
 import { SegmentReader } from './journal/reader.ts'
-import { decodeBatch } from './journal/record.ts'
+import { decodeBatch, spillOf } from './journal/record.ts'
 import { currentBootId, listSegments } from './journal/segment.ts'
+import { spillDamage } from './journal/spill.ts'
 import { type Cell, type Change, type Column, type Transaction, tableName } from './journal/types.ts'
 
 export interface JournalFinding {
@@ -113,10 +116,18 @@ function verifySegment(file: string, result: JournalVerdict): JournalFinding | u
       if (result.lastSeq !== null && firstSeq > result.lastSeq + 1)
         result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: firstSeq - 1 })
       try {
-        decodeBatch(found.bytes, found.header)
+        decodeBatch(found.bytes, found.header, path.dirname(file))
       } catch (error) {
         result.damage.push({ file, offset: found.offset, reason: `its checksum holds, but it cannot be decoded: ${messageOf(error)}` })
       }
+      const spill = spillOf(found.bytes, found.header)
+      const reason = spill === undefined ? undefined : spillDamage(path.dirname(file), spill.reference)
+      // Retention deletes a spill after its segment.
+      if (spill !== undefined && reason !== undefined && fs.existsSync(file)) {
+        result.damage.push({ file: path.join(path.dirname(file), spill.reference.name), offset: 0, reason })
+        result.gaps.push({ firstSeq, lastSeq: firstSeq })
+      }
+      result.bytes += spill?.reference.bytes ?? 0
       result.batches += 1
       result.transactions += count
       result.bytes += length

@@ -1,6 +1,6 @@
 /**
- * Which rows an UPDATE will change, by key, before it changes them: its WHERE may be volatile and is evaluated once. The keys go into a temporary
- * table; where the WHERE names whole keys (`id = 5`), so that few can be meant, they stay here and cost neither a table nor a scan.
+ * Which rows an UPDATE or DELETE will change, by key, before it changes them: its WHERE may be volatile and is evaluated once. The keys go into
+ * a temporary table, which DuckDB can spill; where the WHERE names whole keys (`id = 5`), so that few can be meant, they stay here and cost neither a table nor a scan.
  */
 
 import type { Cell, Rows } from '../journal/types.ts'
@@ -13,13 +13,15 @@ import type { Statement } from './sql/statement.ts'
 import { lowerCase, quoteIdentifier, type Token } from './sql/tokens.ts'
 
 type Update = Extract<Statement, { kind: 'update' }>
+/** Of a DELETE, USING is what FROM is of an UPDATE. */
+type Changing = Pick<Update, 'text' | 'tokens' | 'prefix' | 'targetText' | 'qualifier' | 'from' | 'where'>
 
 export interface AffectedKeys {
   /** The condition that a row is one of them; its columns under `qualifier`, as written. */
   condition(qualifier?: string): string
   /** Runs a statement that has the client's parameters and the condition in it. */
-  run(sql: string): Promise<Result>
-  rows(): Promise<Rows>
+  run(sql: string, options?: { stream: boolean }): Promise<Result>
+  rows(): AsyncIterable<Rows>
 }
 
 /** More keys than this are not worth a condition of their own. */
@@ -27,7 +29,7 @@ const mostListed = 64
 
 export async function affectedKeys(
   executor: Executor,
-  statement: Update,
+  statement: Changing,
   info: TableInfo,
   parameters: readonly Parameter[],
 ): Promise<AffectedKeys> {
@@ -51,8 +53,10 @@ export async function affectedKeys(
       const own = names.map((name) => (qualifier === undefined ? name : `${qualifier}.${name}`))
       return names.length === 1 ? `${own[0]} IN (SELECT ${names[0]} FROM ${path})` : `(${own}) IN (SELECT (${names}) FROM ${path})`
     },
-    run: (sql) => executor.run(sql, parameters),
-    rows: async () => (await executor.run(`SELECT * FROM ${path}`)).rest(),
+    run: (sql, options) => executor.run(sql, parameters, options),
+    rows: async function* () {
+      yield* (await executor.run(`SELECT * FROM ${path}`, [], { stream: true })).chunks()
+    },
   }
 }
 
@@ -68,13 +72,15 @@ function listed(executor: Executor, info: TableInfo, rows: Rows, parameters: rea
         columns.map(({ name }) => `${qualifier === undefined ? '' : `${qualifier}.`}${quoteIdentifier(name)} = $${++next}`).join(' AND ')
       return `(${cells.map(ofRow).join(' OR ')})`
     },
-    run: (sql) => executor.run(sql, all, { keep: parameters.length > 0 }),
-    rows: async () => rows,
+    run: (sql, options) => executor.run(sql, all, { keep: parameters.length > 0, ...options }),
+    rows: async function* () {
+      if (rows.count > 0) yield rows
+    },
   }
 }
 
 /** Whether the WHERE says `column = constant` for every column of the key, beside other conditions: one row, as a rule. */
-function namesKeys({ tokens, where, from }: Update, info: TableInfo): boolean {
+export function namesKeys({ tokens, where, from }: Pick<Changing, 'tokens' | 'where' | 'from'>, info: TableInfo): boolean {
   if (where === undefined || from !== undefined) return false
   const condition = tokens.filter(({ start, end }) => start >= where.start && end <= where.end)
   if (condition.some(({ kind, text, depth }) => kind === 'word' && text === 'or' && depth === 0)) return false

@@ -84,7 +84,7 @@ export class Block {
     else if (this.#transaction !== undefined) this.#transaction.explicit = true
     else {
       await this.#connection.run(readOnly || this.#readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
-      this.#transaction = new Transaction(true)
+      this.#transaction = new Transaction(true, this.#context.pipeline.writer)
     }
   }
 
@@ -92,7 +92,7 @@ export class Block {
   async forReading(): Promise<void> {
     if (this.#readOnly && this.#transaction === undefined) {
       await this.#connection.run('BEGIN TRANSACTION READ ONLY')
-      this.#transaction = new Transaction(false)
+      this.#transaction = new Transaction(false, this.#context.pipeline.writer)
     }
     this.touch()
   }
@@ -112,7 +112,7 @@ export class Block {
   async forWriting(mode: 'shared' | 'exclusive'): Promise<Transaction> {
     if (this.#readOnly) throw readOnlyError()
     const { gate, catalog } = this.#context
-    const transaction = this.#transaction ?? new Transaction(false)
+    const transaction = this.#transaction ?? new Transaction(false, this.#context.pipeline.writer)
     await gate.enter(transaction.pass, mode, gateTimeout)
     if (this.#transaction === undefined) {
       try {
@@ -163,6 +163,7 @@ export class Block {
     try {
       // DuckDB may have ended it already.
       await this.#connection.run('ROLLBACK').catch((error) => this.#judge(error))
+      await transaction.discard()
       if (transaction.pass.mode !== 'none') await this.#keepSequences()
     } finally {
       this.#release(transaction, undefined)
@@ -177,7 +178,7 @@ export class Block {
     let seq: number | undefined
     try {
       if (transaction.pass.mode !== 'none') await sequences.collect(this.#connection, transaction)
-      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, transaction.finish(), guard)
+      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, await transaction.finish(), guard)
       else await pipeline.commitOwn(this.#connection)
       sequences.committed(transaction)
       if (transaction.schemaChanged) {
@@ -188,6 +189,7 @@ export class Block {
       this.#judge(error)
       // COMMIT may not have been reached.
       await this.#connection.run('ROLLBACK').catch(() => {})
+      if (seq === undefined) await transaction.discard()
       throw error
     } finally {
       this.#committing = false
@@ -198,11 +200,11 @@ export class Block {
   /** What was drawn stays drawn after a rollback: the journal must say so as well, or a replay would hand it out again. */
   async #keepSequences(): Promise<void> {
     const { pipeline, sequences } = this.#context
-    const transaction = new Transaction(false)
+    const transaction = new Transaction(false, pipeline.writer)
     await this.#connection.run('BEGIN TRANSACTION')
     try {
       await sequences.collect(this.#connection, transaction)
-      if (transaction.hasChanges) await pipeline.commit(this.#connection, transaction.finish())
+      if (transaction.hasChanges) await pipeline.commit(this.#connection, await transaction.finish())
       else await pipeline.commitOwn(this.#connection)
       sequences.committed(transaction)
     } catch (error) {

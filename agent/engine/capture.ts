@@ -1,17 +1,20 @@
 /**
- * Runs statements that change rows, and captures what they changed as row images (R6). INSERT and DELETE answer with the images through
- * RETURNING. UPDATE … RETURNING is not transparent in DuckDB (duckdb.md 3.7): there the affected keys are selected first, into a temporary
- * table, so that a volatile WHERE is evaluated once; those rows are changed; the new rows are read by key. All in the same transaction.
+ * Runs statements that change rows, and captures what they changed as row images (R6), chunk by chunk: only what the client itself wants
+ * returned is held in memory. INSERT, and a DELETE of few rows, answer with the images through RETURNING. UPDATE … RETURNING is not transparent in
+ * DuckDB (duckdb.md 3.7): there the affected keys are selected first, into a temporary table, so that a volatile WHERE is evaluated once; those
+ * rows are changed; the new rows are read by key. A DELETE of many rows goes the same way: with RETURNING it takes DuckDB 0.1 ms for each.
+ * All in the same transaction.
  */
 
-import type { Cell, Rows } from '../journal/types.ts'
+import type { Cell, Change, Rows } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
-import { type AffectedKeys, affectedKeys } from './affected-keys.ts'
+import { type AffectedKeys, affectedKeys, namesKeys } from './affected-keys.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Result } from './duckdb.ts'
 import type { Executor } from './executor.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { Field, Parameter } from './pgwire/backend.ts'
+import type { DeleteStatement } from './sql/delete.ts'
 import type { Clause, Statement } from './sql/statement.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
@@ -31,7 +34,6 @@ export interface CaptureContext {
 
 type Insert = Extract<Statement, { kind: 'insert' }>
 type Update = Extract<Statement, { kind: 'update' }>
-type Delete = Extract<Statement, { kind: 'delete' }>
 
 export async function captureInsert(
   context: CaptureContext,
@@ -45,7 +47,7 @@ export async function captureInsert(
   if ((action === 'update' || action === 'replace') && !keyed) throw keyless('INSERT … ON CONFLICT DO UPDATE', info)
   context.locks.referring(info.parents, context.transaction)
   const result = await context.executor.run(insertSql(statement), parameters)
-  return drain(result, info.image.length, (rows) => {
+  return drain(context.transaction, result, info.image.length, (rows) => {
     const images = imagesOf(info, rows)
     if (action === 'update' || action === 'replace') {
       const assigned =
@@ -55,8 +57,9 @@ export async function captureInsert(
           hint: 'DELETE the row and INSERT the new one',
         })
       }
-      context.transaction.add({ kind: 'upsert', table, rows: images, changed: assigned.filter((i) => !table.primaryKey.includes(i)) })
-    } else context.transaction.add({ kind: 'insert', table, rows: images })
+      return { kind: 'upsert', table, rows: images, changed: assigned.filter((i) => !table.primaryKey.includes(i)) }
+    }
+    return { kind: 'insert', table, rows: images }
   })
 }
 
@@ -70,24 +73,27 @@ function insertSql(statement: Insert): string {
 
 export async function captureDelete(
   context: CaptureContext,
-  statement: Delete,
+  statement: DeleteStatement,
   info: TableInfo,
   parameters: readonly Parameter[],
 ): Promise<Captured> {
   const { table } = info
   if (table.primaryKey.length === 0) throw keyless('DELETE', info)
   if (info.referenced) context.locks.deleting(tableName(table), context.transaction)
-  const { text, returning } = statement
+  const { text, returning, targetText, using: from } = statement
+  if (returning === undefined && !namesKeys({ ...statement, from }, info)) {
+    const affected = await affectedKeys(context.executor, { ...statement, from }, info, parameters)
+    await addChanges(context.transaction, affected.rows(), (rows, more) => ({ kind: 'delete', table, rows, more }))
+    const { rowsChanged } = await affected.run(`DELETE FROM ${targetText} WHERE ${affected.condition(statement.qualifier)}`)
+    return { count: rowsChanged, returned: undefined }
+  }
   const keys = keyNames(info).join(', ')
   const sql =
     returning === undefined
       ? `${text} RETURNING ${keys}`
       : `${text.slice(0, returning.keyword)} RETURNING ${keys}, ${text.slice(returning.start, returning.end)}`
   const result = await context.executor.run(sql, parameters)
-  const all = await result.rest()
-  const width = table.primaryKey.length
-  context.transaction.add({ kind: 'delete', table, rows: { count: all.count, columns: all.columns.slice(0, width) } })
-  return { count: all.count, returned: returning === undefined ? undefined : tail(result, all, width) }
+  return drain(context.transaction, result, table.primaryKey.length, (rows, more) => ({ kind: 'delete', table, rows, more }))
 }
 
 export async function captureTruncate(context: CaptureContext, targetText: string, info: TableInfo): Promise<Captured> {
@@ -96,8 +102,8 @@ export async function captureTruncate(context: CaptureContext, targetText: strin
     const found = await (await context.executor.run(`SELECT 1 FROM ${info.path} LIMIT 1`)).rest()
     if (found.count === 0) return { count: 0, returned: undefined }
   }
-  const text = `DELETE FROM ${targetText}`
-  return captureDelete(context, { text, tokens: [], kind: 'delete', target: [], returning: undefined }, info, [])
+  const none = { tokens: [], target: [], prefix: '', using: undefined, where: undefined, returning: undefined }
+  return captureDelete(context, { ...none, kind: 'delete', text: '', targetText, qualifier: quoteIdentifier(info.table.name) }, info, [])
 }
 
 export async function captureUpdate(
@@ -117,10 +123,15 @@ export async function captureUpdate(
   if (movesKey) return updateKeys(context.transaction, statement, info, keys, restricted)
 
   await keys.run(restricted)
-  const changedRows = await keys.run(`SELECT * FROM ${info.path} WHERE ${keys.condition()}`)
-  const images = imagesOf(info, await changedRows.rest())
-  context.transaction.add({ kind: 'update', table, rows: images, changed })
-  return { count: images.count, returned: await returnedByKey(statement, keys) }
+  const found = await keys.run(`SELECT * FROM ${info.path} WHERE ${keys.condition()}`, { stream: true })
+  const count = await addChanges(context.transaction, found.chunks(), (rows, more) => ({
+    kind: 'update',
+    table,
+    rows: imagesOf(info, rows),
+    changed,
+    more,
+  }))
+  return { count, returned: await returnedByKey(statement, keys) }
 }
 
 /** An UPDATE that changes the key is a delete plus an insert. */
@@ -132,14 +143,11 @@ async function updateKeys(
   restricted: string,
 ): Promise<Captured> {
   const { table } = info
-  const old = await keys.rows()
+  await addChanges(transaction, keys.rows(), (rows, more) => ({ kind: 'delete', table, rows, more }))
   const wanted = statement.returning
   const own = wanted === undefined ? '' : `, ${statement.text.slice(wanted.start, wanted.end)}`
   const result = await keys.run(`${restricted} RETURNING *${own}`)
-  const all = await result.rest()
-  transaction.add({ kind: 'delete', table, rows: old })
-  transaction.add({ kind: 'insert', table, rows: imagesOf(info, all) })
-  return { count: all.count, returned: wanted === undefined ? undefined : tail(result, all, info.image.length) }
+  return drain(transaction, result, info.image.length, (rows) => ({ kind: 'insert', table, rows: imagesOf(info, rows) }))
 }
 
 /** The client's UPDATE, restricted to the selected keys instead of by its WHERE; with FROM the WHERE stays, since it joins. */
@@ -171,25 +179,43 @@ export function imagesOf(info: TableInfo, rows: Rows): Rows {
   return { count: rows.count, columns }
 }
 
-/** Hands the chunks of a RETURNING result to `change` one by one; keeps only what the client wants returned. */
-async function drain(result: Result, width: number, change: (rows: Rows) => void): Promise<Captured> {
-  const returned: Cell[][] = result.columns.slice(width).map(() => [])
+/** Adds the rows of one statement as they come; resolves with how many. `more`: it is not the last change of the statement. */
+export async function addChanges(
+  transaction: Transaction,
+  chunks: AsyncIterable<Rows>,
+  change: (rows: Rows, more: boolean) => Change,
+): Promise<number> {
   let count = 0
-  for (;;) {
-    const chunk = await result.next()
-    if (chunk === null) break
+  let held: Rows | undefined
+  for await (const chunk of chunks) {
+    if (held !== undefined) transaction.add(change(held, true))
+    await transaction.keepUp()
     count += chunk.count
-    change({ count: chunk.count, columns: chunk.columns.slice(0, width) })
-    returned.forEach((column, i) => {
-      for (const cell of chunk.columns[width + i] as readonly Cell[]) column.push(cell)
-    })
+    held = chunk
   }
-  if (returned.length === 0) return { count, returned: undefined }
-  return { count, returned: { fields: result.columns.slice(width), rows: { count, columns: returned } } }
+  if (held !== undefined) transaction.add(change(held, false))
+  return count
 }
 
-function tail(result: Result, all: Rows, width: number) {
-  return { fields: result.columns.slice(width), rows: { count: all.count, columns: all.columns.slice(width) } }
+/** Adds the first `width` columns of a RETURNING result; keeps the others, which the client wants returned. */
+async function drain(
+  transaction: Transaction,
+  result: Result,
+  width: number,
+  change: (rows: Rows, more: boolean) => Change,
+): Promise<Captured> {
+  const fields = result.columns.slice(width)
+  const returned: Cell[][] = fields.map(() => [])
+  async function* images(): AsyncGenerator<Rows> {
+    for await (const { count, columns } of result.chunks()) {
+      returned.forEach((column, i) => {
+        for (const cell of columns[width + i] as readonly Cell[]) column.push(cell)
+      })
+      yield { count, columns: columns.slice(0, width) }
+    }
+  }
+  const count = await addChanges(transaction, images(), change)
+  return { count, returned: fields.length === 0 ? undefined : { fields, rows: { count, columns: returned } } }
 }
 
 export function keyNames(info: TableInfo): string[] {

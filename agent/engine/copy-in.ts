@@ -1,7 +1,7 @@
 /** COPY … FROM STDIN: text rows go through a temporary table of VARCHARs, so that DuckDB itself casts them, checks them and fills in defaults. */
 
 import type { Cell } from '../journal/types.ts'
-import { imagesOf } from './capture.ts'
+import { addChanges, imagesOf } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Executor } from './executor.ts'
 import type { CopySource } from './pgwire/backend.ts'
@@ -10,8 +10,9 @@ import { quoteIdentifier, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 
-/** Rows that go through the temporary table at a time. */
+/** Rows that go through the temporary table at a time, and about their bytes: they are in memory until then. */
 const stagedRows = 20_000
+const stagedBytes = 8 << 20
 
 export interface CopyTarget {
   readonly info: TableInfo
@@ -36,32 +37,37 @@ export async function copyIn(executor: Executor, transaction: Transaction, targe
   const parser = new CopyParser(target.options)
   const staging = 'temp.main.daemonguard_copy'
   const fields = target.columns.map((_, i) => `c${i} VARCHAR`)
-  await executor.run(`CREATE OR REPLACE TEMPORARY TABLE ${staging} (${fields.join(', ')})`)
+  // Anew for each load: deleted rows would stay until the transaction ends.
+  const begin = () => executor.run(`CREATE OR REPLACE TEMPORARY TABLE ${staging} (${fields.join(', ')})`)
   const casts = target.columns.map((name, i) => castOf(target.info, name, `c${i}`))
   const insert = `INSERT INTO ${target.info.path} (${target.columns.map(quoteIdentifier).join(', ')}) SELECT ${casts.join(', ')} FROM ${staging} RETURNING *`
   let staged: CopyRow[] = []
+  let bytes = 0
   let count = 0
   const load = async () => {
     if (staged.length === 0) return
+    await begin()
     const columns = target.columns.map((_, i) => staged.map((row) => row[i] as Cell))
     await executor.connection.append('main', 'daemonguard_copy', 'temp', { count: staged.length, columns })
-    const result = await executor.run(insert)
-    for (;;) {
-      const chunk = await result.next()
-      if (chunk === null) break
-      count += chunk.count
-      transaction.add({ kind: 'insert', table: target.info.table, rows: imagesOf(target.info, chunk) })
-    }
-    await executor.run(`DELETE FROM ${staging}`)
     staged = []
+    bytes = 0
+    const result = await executor.run(insert)
+    count += await addChanges(transaction, result.chunks(), (rows) => ({
+      kind: 'insert',
+      table: target.info.table,
+      rows: imagesOf(target.info, rows),
+    }))
   }
   for (;;) {
     const data = await source.read()
     const rows = data === null ? parser.end() : parser.push(data)
     for (const row of rows) staged.push(row)
-    if (data === null || staged.length >= stagedRows) await load()
-    if (data === null) return count
+    bytes += data?.length ?? 0
+    if (data === null || staged.length >= stagedRows || bytes >= stagedBytes) await load()
+    if (data === null) break
   }
+  await executor.run(`DROP TABLE IF EXISTS ${staging}`)
+  return count
 }
 
 /** Postgres writes bytea as `\x6162`; DuckDB's own cast reads something else. */

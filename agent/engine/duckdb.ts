@@ -256,6 +256,11 @@ export class Result {
     return { count: chunk.rowCount, columns }
   }
 
+  /** What is left, chunk by chunk. */
+  async *chunks(): AsyncGenerator<Chunk> {
+    for (let chunk = await this.next(); chunk !== null; chunk = await this.next()) yield chunk
+  }
+
   /** Everything that is left, as one chunk. */
   async rest(): Promise<Rows> {
     const columns: Cell[][] = this.columns.map(() => [])

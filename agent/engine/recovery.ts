@@ -10,10 +10,10 @@ import type { RecoveryReport } from '../control-protocol.ts'
 import { ensureDirectory } from '../disk.ts'
 import { headerBytes, parseDatabaseHeader, parseMainHeader } from '../duckfile/header.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
-import { repairJournal } from '../journal/repair.ts'
+import { type JournalRepair, repairJournal } from '../journal/repair.ts'
 import { listSegments } from '../journal/segment.ts'
-import { readTransactions } from '../journal/transactions.ts'
-import { tableName } from '../journal/types.ts'
+import { type JournalDamage, readTransactions } from '../journal/transactions.ts'
+import { isSpilled, type Table, type Transaction, tableName } from '../journal/types.ts'
 import type { Paths } from '../paths.ts'
 import { step } from '../step.ts'
 import { type Connection, Database } from './duckdb.ts'
@@ -88,7 +88,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     refused: [],
   }
   const oldest = listSegments(paths.journal)[0]?.firstSeq ?? mark.seq + 1
-  const missing = journal.gaps
+  const missing: JournalRepair['gaps'] = journal.gaps
     .filter((gap) => gap.lastSeq > mark.seq)
     .map((gap) => ({ ...gap, firstSeq: Math.max(gap.firstSeq, mark.seq + 1) }))
   if (oldest > mark.seq + 1) missing.unshift({ firstSeq: mark.seq + 1, lastSeq: oldest - 1 })
@@ -96,7 +96,11 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   step('RECOVERY:REPLAY')
   const replay = new Replay(connection, database.catalog)
   try {
-    const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1), tables))
+    const onDamage = ({ seq = 0, reason, file }: JournalDamage) => {
+      // The repair has reported it already.
+      if (!journal.gaps.some(({ firstSeq, lastSeq }) => firstSeq <= seq && seq <= lastSeq)) throw new Error(`${reason} (${file})`)
+    }
+    const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1, undefined, onDamage), tables))
     Object.assign(report, result)
   } catch (error) {
     // The file is as good as it was: with more memory, or space, the same replay goes through.
@@ -110,7 +114,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
   step('RECOVERY:REPLAYED')
   // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
-  report.gaps = missing.map((gap) => ({ ...gap, tables: [...tables] }))
+  report.gaps = missing.map(({ firstSeq, lastSeq, tables: known }) => ({ firstSeq, lastSeq, tables: [...(known ?? tables)] }))
   report.durationMs = performance.now() - started
   const broken = journal.quarantined.length > 0 || journal.cutBytes > 0 || missing.length > 0
   return {
@@ -231,9 +235,13 @@ export function stampOf(time: number): string {
   return new Date(time).toISOString().replace(/[-:]/g, '').replace(/\.\d+/, '')
 }
 
-function* noting<T extends { changes: readonly { kind: string }[] }>(transactions: Iterable<T>, tables: Set<string>): Generator<T> {
+function* noting(transactions: Iterable<Transaction>, names: Set<string>): Generator<Transaction> {
   for (const transaction of transactions) {
-    for (const change of transaction.changes) if ('table' in change) tables.add(tableName(change.table as { schema: string; name: string }))
+    const { changes } = transaction
+    const tables: readonly Table[] = isSpilled(changes)
+      ? changes.tables
+      : changes.flatMap((change) => ('table' in change ? [change.table] : []))
+    for (const table of tables) names.add(tableName(table))
     yield transaction
   }
 }

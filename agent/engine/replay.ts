@@ -5,7 +5,7 @@
 
 import { messageOf } from '../errors.ts'
 import type { Change, Rows, Table, Transaction } from '../journal/types.ts'
-import { tableName } from '../journal/types.ts'
+import { isSpilled, itemsOf, tableName } from '../journal/types.ts'
 import { step } from '../step.ts'
 import type { Appender, Connection } from './duckdb.ts'
 import { isCorruption, isFatal, isOrdinaryAtCommit, isShortage } from './duckdb-errors.ts'
@@ -15,14 +15,17 @@ import { pathEntries, quoteIdentifier, quoteString } from './sql/tokens.ts'
 /** Bounds of one merged DuckDB transaction. */
 const mergedTransactions = 5_000
 const mergedRows = 100_000
-/** Rows that are deleted by one statement. */
-const deletedRows = 500_000
+/** Rows of one statement that are changed together, where it may be taken apart: more take more memory than the statement itself did. */
+const togetherRows = 500_000
 
 export interface ReplayResult {
   replayed: number
   /** Transactions that DuckDB refused; they are skipped. */
   refused: { seq: number; error: string }[]
 }
+
+const imagesTable = 'daemonguard_images'
+const imagesPath = `temp.main.${imagesTable}`
 
 type RowChange = Extract<Change, { table: Table }>
 
@@ -34,6 +37,8 @@ export class Replay {
   #groupRows = 0
   /** A COMMIT is under way, or has failed in a way that leaves DuckDB's state unknown. */
   #inDoubt = false
+  /** Rows in the temporary table that are still to be applied. */
+  #staged = 0
   #appender: { table: Table; appender: Appender } | undefined
   /** `schema.name` → columns that constraints hold, or 'all' when it has indexes. Forgotten with every schema change. */
   #held = new Map<string, Set<string> | 'all'>()
@@ -48,7 +53,7 @@ export class Replay {
     for (const transaction of transactions) {
       if (await this.#mergeable(transaction)) {
         this.#group.push(transaction)
-        this.#groupRows += transaction.changes.reduce((rows, change) => rows + ('rows' in change ? change.rows.count : 0), 0)
+        this.#groupRows += itemsOf(transaction)
         if (this.#group.length >= mergedTransactions || this.#groupRows >= mergedRows) await this.#flush()
       } else {
         await this.#flush()
@@ -57,16 +62,16 @@ export class Replay {
     }
     await this.#flush()
     await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
-    await this.#connection.run('DROP TABLE IF EXISTS temp.main.daemonguard_images')
+    await this.#connection.run(`DROP TABLE IF EXISTS ${imagesPath}`)
     return this.#result
   }
 
   async #mergeable(transaction: Transaction): Promise<boolean> {
+    if (isSpilled(transaction.changes)) return false
     for (const change of transaction.changes) {
       if (change.kind === 'insert') continue
       if (change.kind !== 'update') return false
-      const held = await this.#heldColumns(change.table)
-      if (held === 'all' || change.changed.some((i) => held.has(change.table.columns[i]?.name ?? ''))) return false
+      if (await this.#holdsOneOf(change.table, change.changed)) return false
     }
     return true
   }
@@ -116,6 +121,7 @@ export class Replay {
       if (isOrdinaryAtCommit(error)) this.#inDoubt = false
       this.#appender?.appender.close()
       this.#appender = undefined
+      this.#staged = 0
       await this.#connection.run('ROLLBACK').catch(() => {})
       throw error
     }
@@ -127,7 +133,7 @@ export class Replay {
       case 'insert':
         return this.#insert(change.table, change.rows)
       case 'delete':
-        return this.#delete(change.table, change.rows)
+        return this.#delete(change)
       case 'update':
         return this.#update(change)
       case 'upsert':
@@ -166,39 +172,39 @@ export class Replay {
     this.#appender = undefined
   }
 
-  async #delete(table: Table, rows: Rows): Promise<void> {
-    const keys = table.primaryKey
-    // In parts: a plan for very many rows takes more memory than the statement itself did.
-    for (let start = 0; start < rows.count; start += deletedRows) {
-      const part = rows.columns.map((column) => column.slice(start, start + deletedRows))
-      await this.#deletePart(table, keys, { count: Math.min(deletedRows, rows.count - start), columns: part })
+  /** In parts: of one statement's deletions none depends on another. */
+  async #delete({ table, rows, more }: Extract<Change, { kind: 'delete' }>): Promise<void> {
+    const sql = `DELETE FROM ${this.#path(table)} AS t USING ${imagesPath} AS s WHERE ${this.#join(table)}`
+    for (let start = 0; start < rows.count; start += togetherRows) {
+      const end = Math.min(start + togetherRows, rows.count)
+      await this.#stage(table, table.primaryKey, { count: end - start, columns: rows.columns.map((column) => column.slice(start, end)) })
+      if ((end < rows.count || more) && this.#staged < togetherRows) continue
+      await this.#expect(sql, table)
     }
   }
 
-  async #deletePart(table: Table, keys: readonly number[], rows: Rows): Promise<void> {
-    const images = await this.#stage(table, keys, rows)
-    await this.#expect(rows.count, `DELETE FROM ${this.#path(table)} AS t USING ${images} AS s WHERE ${this.#join(table)}`, table)
-  }
-
+  /** In one statement, however many rows, where a constraint or an index holds what changes: values may be swapped between rows. */
   async #update(change: Extract<Change, { kind: 'update' }>): Promise<void> {
-    const { table, changed, rows } = change
+    const { table, changed, rows, more } = change
     if (changed.length === 0) return
     const columns = [...table.primaryKey, ...changed]
-    const images = await this.#stage(table, columns, { count: rows.count, columns: columns.map((i) => rows.columns[i] ?? []) })
+    await this.#stage(table, columns, { count: rows.count, columns: columns.map((i) => rows.columns[i] ?? []) })
+    if (more && (this.#staged < togetherRows || (await this.#holdsOneOf(table, changed)))) return
     const set = changed.map((i) => `${this.#name(table, i)} = s.${this.#name(table, i)}`).join(', ')
-    await this.#expect(rows.count, `UPDATE ${this.#path(table)} AS t SET ${set} FROM ${images} AS s WHERE ${this.#join(table)}`, table)
+    await this.#expect(`UPDATE ${this.#path(table)} AS t SET ${set} FROM ${imagesPath} AS s WHERE ${this.#join(table)}`, table)
   }
 
   async #upsert(change: Extract<Change, { kind: 'upsert' }>): Promise<void> {
     const { table, changed, rows } = change
     const all = table.columns.map((_, i) => i)
-    const images = await this.#stage(table, all, rows)
+    await this.#stage(table, all, rows)
+    this.#staged = 0
     const names = all.map((i) => this.#name(table, i)).join(', ')
     const key = table.primaryKey.map((i) => this.#name(table, i)).join(', ')
     const set = changed.map((i) => `${this.#name(table, i)} = excluded.${this.#name(table, i)}`).join(', ')
     const action = changed.length === 0 ? 'NOTHING' : `UPDATE SET ${set}`
     await this.#connection.run(
-      `INSERT INTO ${this.#path(table)} (${names}) SELECT ${names} FROM ${images} ON CONFLICT (${key}) DO ${action}`,
+      `INSERT INTO ${this.#path(table)} (${names}) SELECT ${names} FROM ${imagesPath} ON CONFLICT (${key}) DO ${action}`,
     )
   }
 
@@ -220,16 +226,20 @@ export class Replay {
     if (missing > 0n) await this.#connection.all(`SELECT max(nextval(${name})) FROM range(${missing})`)
   }
 
-  /** Puts images of some columns into a temporary table of the same types; returns its path. */
-  async #stage(table: Table, columns: readonly number[], rows: Rows): Promise<string> {
-    const names = columns.map((i) => this.#name(table, i)).join(', ')
-    const path = 'temp.main.daemonguard_images'
-    await this.#connection.run(`CREATE OR REPLACE TEMPORARY TABLE ${path} AS SELECT ${names} FROM ${this.#path(table)} LIMIT 0`)
-    await this.#connection.append('main', 'daemonguard_images', 'temp', rows)
-    return path
+  /** Puts images of some columns into a temporary table of the same types, behind those of the same statement that are there. */
+  async #stage(table: Table, columns: readonly number[], rows: Rows): Promise<void> {
+    if (this.#staged === 0) {
+      const names = columns.map((i) => this.#name(table, i)).join(', ')
+      await this.#connection.run(`CREATE OR REPLACE TEMPORARY TABLE ${imagesPath} AS SELECT ${names} FROM ${this.#path(table)} LIMIT 0`)
+    }
+    await this.#connection.append('main', imagesTable, 'temp', rows)
+    this.#staged += rows.count
   }
 
-  async #expect(count: number, sql: string, table: Table): Promise<void> {
+  /** Applies what is staged: every row of it must find its own. */
+  async #expect(sql: string, table: Table): Promise<void> {
+    const count = this.#staged
+    this.#staged = 0
     const [row] = await this.#connection.all(sql)
     const found = Number(row?.[0])
     if (found !== count) throw new Error(`${found} of ${count} rows were found in ${tableName(table)}`)
@@ -245,6 +255,12 @@ export class Replay {
 
   #path(table: Table): string {
     return `${quoteIdentifier(this.#catalog)}.${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`
+  }
+
+  /** Whether a constraint or an index holds one of the columns. */
+  async #holdsOneOf(table: Table, columns: readonly number[]): Promise<boolean> {
+    const held = await this.#heldColumns(table)
+    return held === 'all' || columns.some((i) => held.has(table.columns[i]?.name ?? ''))
   }
 
   async #heldColumns(table: Table): Promise<Set<string> | 'all'> {

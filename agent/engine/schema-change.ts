@@ -6,7 +6,7 @@
  */
 
 import type { Table } from '../journal/types.ts'
-import { imagesOf } from './capture.ts'
+import { addChanges, imagesOf } from './capture.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import { otherCatalog, ownSchema } from './catalog.ts'
 import { changeConstraint } from './constraint-change.ts'
@@ -128,11 +128,7 @@ async function replayable({ executor, catalog }: SchemaContext, { verb, object, 
 
 async function insertImages(context: SchemaContext, info: TableInfo): Promise<void> {
   const result = await context.executor.run(`SELECT * FROM ${info.path}`, [], { stream: true })
-  for (;;) {
-    const chunk = await result.next()
-    if (chunk === null) return
-    context.transaction.add({ kind: 'insert', table: info.table, rows: imagesOf(info, chunk) })
-  }
+  await addChanges(context.transaction, result.chunks(), (rows) => ({ kind: 'insert', table: info.table, rows: imagesOf(info, rows) }))
 }
 
 /** A replay would evaluate now() or random() anew: the values that they gave are journaled as well. */
@@ -153,14 +149,14 @@ async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatem
   const retyped = tokens[from]?.text === 'using' ? lowerCase(alteredColumn(tokens)) : undefined
   const isNew = (column: string) => lowerCase(column) === retyped || !before.table.columns.some((old) => old.name === column)
   const changed = after.table.columns.flatMap((column, i) => (isNew(column.name) ? [i] : []))
-  const rows = await (await context.executor.run(`SELECT * FROM ${after.path}`)).rest()
-  if (changed.length === 0 || rows.count === 0) return
-  if (after.table.primaryKey.length === 0) {
+  if (changed.length === 0) return
+  const rows = await context.executor.run(`SELECT * FROM ${after.path}`, [], { stream: true })
+  await addChanges(context.transaction, rows.chunks(), (chunk, more) => {
+    if (after.table.primaryKey.length > 0) return { kind: 'update', table: after.table, rows: imagesOf(after, chunk), changed, more }
     throw new SqlError('55000', `${name.join('.')} has no primary key: values that are not the same each time could not be replayed`, {
       hint: 'give the table a primary key, or use a constant',
     })
-  }
-  context.transaction.add({ kind: 'update', table: after.table, rows: imagesOf(after, rows), changed })
+  })
 }
 
 /** `ALTER TABLE t ALTER [COLUMN] name …` */

@@ -1,9 +1,12 @@
 /** One client transaction while it is open: its changes so far, its pass at the gate, and what it saw of the database. */
 
-import { TransactionEncoder } from '../journal/record.ts'
+import { codeOf } from '../errors.ts'
+import { type EncodedTransaction, TransactionEncoder } from '../journal/record.ts'
+import type { SpillSource } from '../journal/spill.ts'
 import type { Change } from '../journal/types.ts'
 import type { Pass } from './gate.ts'
 import { WrittenRows } from './row-conflicts.ts'
+import { SqlError } from './sql-error.ts'
 
 export class Transaction {
   readonly pass: Pass = { mode: 'none' }
@@ -16,9 +19,11 @@ export class Transaction {
   readonly written = new WrittenRows()
   #seen: { readonly seq: number; readonly catalogVersion: number } | undefined
   #encoder: TransactionEncoder | undefined
+  #spills: SpillSource
 
-  constructor(explicit: boolean) {
+  constructor(explicit: boolean, spills: SpillSource) {
     this.explicit = explicit
+    this.#spills = spills
   }
 
   /** DuckDB takes a transaction's snapshot at its first look at the database: what had been committed then. Later calls change nothing. */
@@ -40,14 +45,46 @@ export class Transaction {
     return this.#encoder !== undefined
   }
 
+  /** Throws SqlError 53100 when its images must go to disk and the disk is full. */
   add(change: Change): void {
     if ('rows' in change && change.rows.count === 0) return
-    this.#encoder ??= new TransactionEncoder()
-    this.#encoder.add(change)
+    this.#encoder ??= new TransactionEncoder(this.#spills)
+    onDisk(() => this.#encoder?.add(change))
     this.written.add(change)
   }
 
-  finish() {
-    return (this.#encoder ?? new TransactionEncoder()).finish()
+  /** To be awaited between additions of very many rows: the disk must keep up. */
+  async keepUp(): Promise<void> {
+    await onDisk(() => this.#encoder?.keepUp())
+  }
+
+  /** Its changes as they go to the journal; nothing can be added after. What is too large for memory is durable then. */
+  async finish(): Promise<EncodedTransaction> {
+    const encoder = this.#encoder ?? new TransactionEncoder()
+    await onDisk(() => encoder.seal())
+    return encoder.finish()
+  }
+
+  /** It will not be committed: leaves nothing behind. */
+  async discard(): Promise<void> {
+    await this.#encoder?.discard()
+  }
+}
+
+/** Nothing was committed yet: whatever the disk says ends the statement, or the COMMIT, and no more. */
+function onDisk<T>(work: () => T): T {
+  const told = (error: unknown): never => {
+    const code = codeOf(error)
+    if (code === undefined) throw error
+    const full = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code)
+    throw new SqlError(full ? '53100' : '58030', `the changes of this transaction could not be written to the journal’s disk: ${code}`, {
+      hint: full ? 'free space on the journal disk, or commit in smaller parts' : 'daemonguard status',
+    })
+  }
+  try {
+    const result = work()
+    return result instanceof Promise ? (result.catch(told) as T) : result
+  } catch (error) {
+    return told(error)
   }
 }

@@ -113,7 +113,7 @@ export class WriteBuffer {
     const { gate, locks, pipeline, gateTimeout } = this.#options
     this.#connection ??= await this.#options.connect()
     const connection = this.#connection
-    const transaction = new Transaction(false)
+    const transaction = new Transaction(false, pipeline.writer)
     let last: number | undefined
     await gate.enter(transaction.pass, 'shared', gateTimeout)
     try {

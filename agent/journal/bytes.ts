@@ -32,6 +32,11 @@ export class ByteWriter {
     return this.#buffer.subarray(0, this.#length)
   }
 
+  /** Begins anew. */
+  clear(): void {
+    this.#length = 0
+  }
+
   /** Makes room and returns the offset of the next `size` bytes. */
   #grow(size: number): number {
     const start = this.#length

@@ -10,10 +10,11 @@ import { ensureDirectory, moveDurably, writeAtomic } from '../disk.ts'
 import { messageOf } from '../errors.ts'
 import type { JournalConsumer } from '../plugin.ts'
 import { type FoundBatch, SegmentReader } from './reader.ts'
-import { decodeBatch } from './record.ts'
+import { decodeBatch, spillOf } from './record.ts'
 import { listSegments } from './segment.ts'
+import { type SpillReference, spillDamageInBackground } from './spill.ts'
 import { readTransactions } from './transactions.ts'
-import type { Transaction } from './types.ts'
+import { isSpilled, type Transaction } from './types.ts'
 
 /** Where durable transactions are announced: the supervisor's connection to the engine. */
 export interface DurableSource {
@@ -81,6 +82,8 @@ class Consumer implements JournalConsumer {
   #epoch: number
   #reader: SegmentReader | undefined
   #pending: Transaction[] = []
+  /** The spill of the one that is pending, not yet verified. */
+  #spill: SpillReference | undefined
   /** Gaps that were told: one that is passed again (after a seek) is not told again. */
   #told = new Set<string>()
 
@@ -147,10 +150,18 @@ class Consumer implements JournalConsumer {
     let deadline = Number.POSITIVE_INFINITY
     while (!signal.aborted) {
       while (rows < maxRows) {
-        const transaction = this.#next()
+        this.#fill()
+        // One with a spill comes alone, once the spill has been verified.
+        if (this.#spill !== undefined && (batch.length > 0 || !(await this.#verified(this.#spill)))) {
+          if (batch.length > 0) return batch
+          continue
+        }
+        const transaction = this.#pending.shift()
         if (transaction === undefined) break
+        this.#position = transaction.seq
         if (batch.length === 0) deadline = this.#clock.monotonic() + maxDelayMs
         batch.push(transaction)
+        if (isSpilled(transaction.changes)) return batch
         rows += rowsOf(transaction)
       }
       const left = deadline - this.#clock.monotonic()
@@ -188,6 +199,7 @@ class Consumer implements JournalConsumer {
   seek(seq: number): void {
     this.#position = seq
     this.#pending = []
+    this.#spill = undefined
     this.close()
   }
 
@@ -209,18 +221,21 @@ class Consumer implements JournalConsumer {
     writeAtomic(this.#file, JSON.stringify(this.#cursor), 'CURSOR:SAVE')
   }
 
-  /** The next durable transaction after the position; undefined when the position is at the end of what is durable. */
-  #next(): Transaction | undefined {
+  /** Makes the next durable transaction after the position pending, if there is one. */
+  #fill(): void {
     this.#followEpoch()
-    for (;;) {
-      const ready = this.#pending.shift()
-      if (ready !== undefined) {
-        this.#position = ready.seq
-        return ready
-      }
-      if (this.#position >= this.durable) return undefined
-      this.#advance()
-    }
+    while (this.#pending.length === 0 && this.#position < this.durable) this.#advance()
+  }
+
+  /** Whether the pending transaction's spill is whole; when not, the transaction is a gap, and passed. */
+  async #verified(spill: SpillReference): Promise<boolean> {
+    const reason = await spillDamageInBackground(this.#options.journal, spill)
+    // Somebody has sought elsewhere meanwhile.
+    if (this.#spill !== spill) return false
+    this.#spill = undefined
+    if (reason === undefined) return true
+    this.#passGap(this.#pending.shift()?.seq ?? this.#position, reason)
+    return false
   }
 
   /** A new epoch may have begun before the position: then seqs are given anew that were handed out, or even confirmed. */
@@ -263,7 +278,8 @@ class Consumer implements JournalConsumer {
       return
     }
     try {
-      this.#pending = decodeBatch(bytes, header).filter(({ seq }) => seq > this.#position)
+      this.#pending = decodeBatch(bytes, header, this.#options.journal).filter(({ seq }) => seq > this.#position)
+      this.#spill = spillOf(bytes, header)?.reference
     } catch (error) {
       this.#passGap(header.firstSeq + header.count - 1, `its batch is whole, but cannot be decoded: ${messageOf(error)}`)
     }

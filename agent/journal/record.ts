@@ -10,32 +10,37 @@
  *   24  u64  offset in this segment up to which everything was durable when this batch was written. The writer writes one batch at a time,
  *            so it is the batch's own offset: a batch that stands elsewhere (inside a BLOB, or misdirected by a disk) is none
  *   32  u32  epoch
- *   36  28 zero bytes
+ *   36  u32  1: its one transaction has its changes in a spill; else 0
+ *   40  24 zero bytes
  * Payload: varint number of tables, each as length-prefixed JSON (so that a batch can be read on its own); then per transaction
  *   varint number of its tables and their indexes, then its length-prefixed body:
- *   u64 seq · f64 time (ms since 1970) · varint number of changes · each: u8 kind, then
- *     insert, delete: varint table · varint rows · columns (agent/journal/cells.ts)
- *     update, upsert: the same, with the list of changed columns after the table
- *     schema, sequence: length-prefixed JSON
+ *   u64 seq · f64 time (ms since 1970) · varint number of changes · each as agent/journal/changes.ts says. In a batch with a spill
+ *   a length-prefixed JSON stands for number and changes: the spill's name, length, checksum and number of items (agent/journal/spill.ts)
  */
 
 import { crc32 } from 'node:zlib'
 import { ByteReader, ByteWriter } from './bytes.ts'
-import { decodeColumn, encodeColumn } from './cells.ts'
-import type { Change, Column, Rows, Table, Transaction } from './types.ts'
+import { decodeChange, encodeChange, partsOf } from './changes.ts'
+import { type SpillReference, type SpillSource, type SpillWriter, spilledChanges } from './spill.ts'
+import type { Change, Table, Transaction } from './types.ts'
 
 export const batchHeaderBytes = 64
 export const batchMagic = Buffer.from('DGB1', 'latin1')
 /** A batch larger than this is refused before it is written, and not believed when it is read. */
 export const maxBatchBytes = 2 ** 31 - 1
 
-const kinds = ['insert', 'upsert', 'update', 'delete', 'schema', 'sequence'] as const
+/** Images that one transaction may hold in memory; beyond, they go to a spill. Sessions are many, and most transactions far smaller. */
+const heldBytes = 8 << 20
+/** About what goes to the spill at a time, and is in memory at a time when it is read. */
+const partBytes = 1 << 20
 
 /** A transaction's bytes, ready but for its seq and time, which are known only when it commits. */
 export interface EncodedTransaction {
   readonly tables: readonly Table[]
   readonly body: Buffer
   readonly rows: number
+  /** Its changes are in a spill, which is durable. */
+  readonly spilled: boolean
 }
 
 const tableJson = new WeakMap<Table, Buffer>()
@@ -49,55 +54,72 @@ function jsonOf(table: Table): Buffer {
   return json
 }
 
-/** Encodes changes one by one, so that a large transaction's images need not be kept as values. */
+/** Encodes changes one by one. Given a `source`, it keeps no more of them in memory than a few MB. */
 export class TransactionEncoder {
   #out = new ByteWriter(512)
   #tables: Table[] = []
   #count = 0
+  #items = 0
   #rows = 0
+  #source: SpillSource | undefined
+  #spill: SpillWriter | undefined
+  #reference: SpillReference | undefined
+
+  constructor(source?: SpillSource) {
+    this.#source = source
+  }
 
   get count(): number {
     return this.#count
   }
 
-  get bytes(): number {
-    return this.#out.length
+  /** Throws what the disk says (ENOSPC, …): the transaction cannot go on then. */
+  add(change: Change): void {
+    for (const part of this.#source === undefined ? [change] : partsOf(change, partBytes)) {
+      this.#add(part)
+      if (this.#source === undefined || this.#out.length < (this.#spill === undefined ? heldBytes : partBytes)) continue
+      this.#spill ??= this.#source.createSpill()
+      this.#spill.write(this.#out.bytes())
+      this.#out.clear()
+    }
   }
 
-  add(change: Change): void {
-    const out = this.#out
+  #add(change: Change): void {
+    encodeChange(this.#out, change, (table) => this.#table(table))
     this.#count++
-    out.u8(kinds.indexOf(change.kind))
-    switch (change.kind) {
-      case 'schema':
-        out.text(JSON.stringify({ ...change, kind: undefined }))
-        return
-      case 'sequence':
-        out.text(JSON.stringify({ schema: change.schema, name: change.name, value: change.value.toString() }))
-        return
-      case 'update':
-      case 'upsert':
-        out.varint(this.#table(change.table))
-        out.varint(change.changed.length)
-        for (const column of change.changed) out.varint(column)
-        break
-      default:
-        out.varint(this.#table(change.table))
-    }
-    this.#rows += change.rows.count
-    out.varint(change.rows.count)
-    imageColumns(change).forEach((column, i) => {
-      encodeColumn(out, column.type, change.rows.columns[i] as Rows['columns'][number])
-    })
+    const rows = 'rows' in change ? change.rows.count : 0
+    this.#rows += rows
+    this.#items += 'rows' in change ? rows : 1
+  }
+
+  /** Waits until the disk has caught up with what was added. */
+  async keepUp(): Promise<void> {
+    await this.#spill?.keepUp()
+  }
+
+  /** Makes durable what has been spilled. To be called once, after the last change and before DuckDB commits. */
+  async seal(): Promise<void> {
+    if (this.#spill === undefined) return
+    if (this.#out.length > 0) this.#spill.write(this.#out.bytes())
+    this.#reference = await this.#spill.finish(this.#items)
+  }
+
+  /** The transaction will not be committed. */
+  async discard(): Promise<void> {
+    await this.#spill?.discard()
   }
 
   /** The transaction; the encoder must not be used after. */
   finish(): EncodedTransaction {
+    const spilled = this.#reference !== undefined
+    if (this.#spill !== undefined && !spilled) throw new Error('a spill was not sealed')
     const head = new ByteWriter(24)
     head.u64(0n)
     head.f64(0)
-    head.varint(this.#count)
-    return { tables: this.#tables, body: Buffer.concat([head.bytes(), this.#out.bytes()]), rows: this.#rows }
+    if (spilled) head.text(JSON.stringify(this.#reference))
+    else head.varint(this.#count)
+    const body = spilled ? Buffer.from(head.bytes()) : Buffer.concat([head.bytes(), this.#out.bytes()])
+    return { tables: this.#tables, body, rows: this.#rows, spilled }
   }
 
   #table(table: Table): number {
@@ -105,12 +127,6 @@ export class TransactionEncoder {
     if (known !== -1) return known
     return this.#tables.push(table) - 1
   }
-}
-
-/** Which columns a change's rows hold: the key for a delete, all for the others. */
-function imageColumns(change: { kind: string; table: Table }): readonly Column[] {
-  if (change.kind === 'delete') return change.table.primaryKey.map((i) => change.table.columns[i] as Column)
-  return change.table.columns
 }
 
 /** Writes seq and time into an encoded transaction. */
@@ -126,7 +142,7 @@ export function batchBytesOf(transaction: EncodedTransaction): number {
   return bytes
 }
 
-/** One batch, header and padding included. */
+/** One batch, header and padding included. A transaction with a spill is alone in its batch: losing the one must not lose others. */
 export function encodeBatch(
   transactions: readonly EncodedTransaction[],
   header: { firstSeq: number; durableBefore: number; epoch: number },
@@ -154,6 +170,7 @@ export function encodeBatch(
   batch.writeBigUInt64LE(BigInt(header.firstSeq), 16)
   batch.writeBigUInt64LE(BigInt(header.durableBefore), 24)
   batch.writeUInt32LE(header.epoch, 32)
+  batch.writeUInt32LE(transactions[0]?.spilled ? 1 : 0, 36)
   batch.writeUInt32LE(crc32(batch.subarray(8, batchHeaderBytes + payloadLength)), 4)
   return batch
 }
@@ -174,6 +191,8 @@ export interface BatchHeader {
   readonly firstSeq: number
   readonly durableBefore: number
   readonly epoch: number
+  /** Its one transaction has its changes in a spill. */
+  readonly spilled: boolean
 }
 
 /** The header at the start of `bytes`, or undefined where there is no plausible one. Its checksum is not verified here. */
@@ -189,6 +208,7 @@ export function decodeBatchHeader(bytes: Buffer): BatchHeader | undefined {
     firstSeq: Number(bytes.readBigUInt64LE(16)),
     durableBefore: Number(bytes.readBigUInt64LE(24)),
     epoch: bytes.readUInt32LE(32),
+    spilled: bytes.readUInt32LE(36) === 1,
   }
 }
 
@@ -214,50 +234,30 @@ function internTable(json: string): Table {
   return table
 }
 
-/** The transactions of a verified batch. */
-export function decodeBatch(batch: Buffer, header: BatchHeader): Transaction[] {
-  const input = new ByteReader(batch.subarray(0, batchHeaderBytes + header.payloadLength), batchHeaderBytes)
-  const tables = Array.from({ length: input.varint() }, () => internTable(input.text()))
-  return Array.from({ length: header.count }, () => {
-    const own = Array.from({ length: input.varint() }, () => tables[input.varint()] as Table)
-    return decodeTransaction(input.blob(), own)
+/** The transactions of a verified batch that stands in the journal `directory`. */
+export function decodeBatch(batch: Buffer, header: BatchHeader, directory: string): Transaction[] {
+  return bodiesOf(batch, header).map(({ body, tables }) => {
+    const input = new ByteReader(body)
+    const seq = Number(input.u64())
+    const time = input.f64()
+    if (header.spilled) return { seq, time, changes: spilledChanges(directory, JSON.parse(input.text()), tables) }
+    return { seq, time, changes: Array.from({ length: input.varint() }, () => decodeChange(input, tables)) }
   })
 }
 
-function decodeTransaction(body: Buffer, tables: readonly Table[]): Transaction {
-  const input = new ByteReader(body)
-  const seq = Number(input.u64())
-  const time = input.f64()
-  const changes = Array.from({ length: input.varint() }, () => decodeChange(input, tables))
-  return { seq, time, changes }
+/** The spill that a verified batch refers to, and the tables that it changes. */
+export function spillOf(batch: Buffer, header: BatchHeader): { reference: SpillReference; tables: readonly Table[] } | undefined {
+  const [only] = header.spilled ? bodiesOf(batch, header) : []
+  if (only === undefined) return undefined
+  const input = new ByteReader(only.body, 16)
+  return { reference: JSON.parse(input.text()) as SpillReference, tables: only.tables }
 }
 
-function decodeChange(input: ByteReader, tables: readonly Table[]): Change {
-  const kind = kinds[input.u8()]
-  switch (kind) {
-    case 'schema':
-      return { ...JSON.parse(input.text()), kind }
-    case 'sequence': {
-      const { schema, name, value } = JSON.parse(input.text())
-      return { kind, schema, name, value: BigInt(value) }
-    }
-    case 'insert':
-    case 'delete': {
-      const table = tables[input.varint()] as Table
-      return { kind, table, rows: decodeRows(input, { kind, table }) }
-    }
-    case 'update':
-    case 'upsert': {
-      const table = tables[input.varint()] as Table
-      const changed = Array.from({ length: input.varint() }, () => input.varint())
-      return { kind, table, changed, rows: decodeRows(input, { kind, table }) }
-    }
-    default:
-      throw new RangeError('unknown kind of change in the journal')
-  }
-}
-
-function decodeRows(input: ByteReader, change: { kind: string; table: Table }): Rows {
-  const count = input.varint()
-  return { count, columns: imageColumns(change).map((column) => decodeColumn(input, column.type, count)) }
+function bodiesOf(batch: Buffer, header: BatchHeader): { body: Buffer; tables: readonly Table[] }[] {
+  const input = new ByteReader(batch.subarray(0, batchHeaderBytes + header.payloadLength), batchHeaderBytes)
+  const all = Array.from({ length: input.varint() }, () => internTable(input.text()))
+  return Array.from({ length: header.count }, () => {
+    const tables = Array.from({ length: input.varint() }, () => all[input.varint()] as Table)
+    return { body: input.blob(), tables }
+  })
 }

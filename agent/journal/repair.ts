@@ -19,15 +19,20 @@ import { cutOpen, ensureDirectory, keepAs, moveDurably, openForWriting, removeDu
 import { DaemonGuardError } from '../errors.ts'
 import { type Mark, markFile, readMark, writeMark } from './mark.ts'
 import { SegmentReader } from './reader.ts'
-import { batchHeaderBytes, decodeBatchHeader, moveBatch } from './record.ts'
+import { batchHeaderBytes, decodeBatchHeader, moveBatch, spillOf } from './record.ts'
 import { currentBootId, encodeSegmentHeader, listSegments, type SegmentFile, sameBoot, segmentHeaderBytes } from './segment.ts'
+import { type ReferredSpill, repairSpills } from './spill-repair.ts'
+import { tableName } from './types.ts'
 
 export interface JournalRepair {
   /** Bytes cut from the end, zeros not counted. */
   cutBytes: number
   quarantined: { file: string; reason: string }[]
-  /** Seqs that were acknowledged and cannot be read; told again at each start, for as long as the journal reaches so far back. */
-  gaps: { firstSeq: number; lastSeq: number }[]
+  /**
+   * Seqs that were acknowledged and cannot be read; told again at each start, for as long as the journal reaches so far back. `tables`: what
+   * they changed, where that is known.
+   */
+  gaps: { firstSeq: number; lastSeq: number; tables?: readonly string[] }[]
   /** Last seq in the journal, lost ones included; 0 for an empty one. */
   lastSeq: number
   /** Highest epoch seen. */
@@ -40,13 +45,14 @@ export function repairJournal(directory: string, databaseId: string, quarantine:
   const mark = readMark(directory, databaseId)
   const result: JournalRepair = { cutBytes: 0, quarantined: [], gaps: [], lastSeq: 0, epoch: 0 }
   const segments = listSegments(directory)
-  const repair: Repair = { mark, databaseId, quarantine, result, guess: 0, cut: false, end: undefined }
+  const repair: Repair = { mark, databaseId, quarantine, result, guess: 0, cut: false, end: undefined, spills: [] }
   segments.forEach((segment, i) => {
     repairSegment(repair, segment, segments.slice(i + 1))
   })
   const last = Math.max(result.lastSeq, mark?.seq ?? repair.guess)
   if (last > result.lastSeq) result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: last })
   result.lastSeq = last
+  repairSpills(directory, quarantine, repair.spills, result)
   // What is kept is durable now; and what is lost stays known, so that its seqs are never given again.
   const end = repair.end ?? (mark === undefined ? undefined : { segment: mark.segment, offset: mark.offset })
   if (end !== undefined) writeMark(directory, databaseId, { ...end, seq: last })
@@ -74,6 +80,8 @@ interface Repair {
   cut: boolean
   /** Where the journal ends that was kept. */
   end: Pick<Mark, 'segment' | 'offset'> | undefined
+  /** Those that whole batches refer to. */
+  readonly spills: ReferredSpill[]
 }
 
 /** A whole batch in a segment. */
@@ -87,6 +95,7 @@ interface Extent {
 
 interface Survey {
   good: Extent[]
+  spills: ReferredSpill[]
   /** The first bytes that are no batch. */
   bad: { offset: number; reason: string } | undefined
   /** Where bad bytes begin behind which no whole batch stands. */
@@ -96,7 +105,7 @@ interface Survey {
 }
 
 function survey(reader: SegmentReader, firstSeq: number): Survey {
-  const found: Survey = { good: [], bad: undefined, badTail: undefined, end: reader.offset }
+  const found: Survey = { good: [], spills: [], bad: undefined, badTail: undefined, end: reader.offset }
   let expected = firstSeq
   for (;;) {
     let result = reader.next()
@@ -107,6 +116,8 @@ function survey(reader: SegmentReader, firstSeq: number): Survey {
     if (result.kind === 'batch') {
       const { length, firstSeq, count, epoch } = result.header
       found.good.push({ offset: result.offset, length, firstSeq, lastSeq: firstSeq + count - 1, epoch })
+      const spill = spillOf(result.bytes, result.header)
+      if (spill !== undefined) found.spills.push({ seq: firstSeq, reference: spill.reference, tables: spill.tables.map(tableName) })
       expected = firstSeq + count
       continue
     }
@@ -142,6 +153,7 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
       removeDurably(segment.file, 'REPAIR:UNBORN')
       return
     }
+    repair.spills.push(...found.spills)
     result.epoch = Math.max(result.epoch, header?.epoch ?? 0)
     if (result.lastSeq > 0 && segment.firstSeq > result.lastSeq + 1)
       result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: segment.firstSeq - 1 })

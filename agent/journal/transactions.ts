@@ -1,14 +1,17 @@
 /** Walks the transactions of a journal directory in order of seq, over segment boundaries. */
 
 import { SegmentReader } from './reader.ts'
-import { decodeBatch } from './record.ts'
+import { decodeBatch, spillOf } from './record.ts'
 import { listSegments } from './segment.ts'
+import { spillDamage } from './spill.ts'
 import type { Transaction } from './types.ts'
 
 export interface JournalDamage {
   readonly file: string
   readonly offset: number
   readonly reason: string
+  /** The transaction that is lost, where it is known: its batch is whole, its spill is not. */
+  readonly seq?: number
 }
 
 /**
@@ -42,7 +45,14 @@ export function* readTransactions(
         const { firstSeq, count } = result.header
         if (firstSeq > to) return
         if (firstSeq + count - 1 < from) continue
-        for (const transaction of decodeBatch(result.bytes, result.header)) {
+        const spill = spillOf(result.bytes, result.header)
+        const reason = spill === undefined ? undefined : spillDamage(directory, spill.reference)
+        if (reason !== undefined) {
+          if (onDamage === undefined) throw new Error(reason)
+          onDamage({ file: segment.file, offset: result.offset, reason, seq: firstSeq })
+          continue
+        }
+        for (const transaction of decodeBatch(result.bytes, result.header, directory)) {
           if (transaction.seq >= from && transaction.seq <= to) yield transaction
         }
       }

@@ -93,16 +93,19 @@ export interface Rows {
   readonly columns: readonly (readonly Cell[])[]
 }
 
-/** What one statement did to one table, or to the schema. */
+/** What one statement did to one table, or to the schema; or a part of it, when it changed very many rows. */
 export type Change =
   /** New rows, all columns. */
   | { readonly kind: 'insert'; readonly table: Table; readonly rows: Rows }
   /** Rows after INSERT … ON CONFLICT DO UPDATE, all columns; `changed`: the columns its SET names. */
   | { readonly kind: 'upsert'; readonly table: Table; readonly rows: Rows; readonly changed: readonly number[] }
-  /** Rows after an UPDATE that left the key alone, all columns; `changed`: the columns its SET names (replay touches no others). */
-  | { readonly kind: 'update'; readonly table: Table; readonly rows: Rows; readonly changed: readonly number[] }
-  /** Keys of deleted rows: `rows.columns[i]` is the column `table.primaryKey[i]`. */
-  | { readonly kind: 'delete'; readonly table: Table; readonly rows: Rows }
+  /**
+   * Rows after an UPDATE that left the key alone, all columns; `changed`: the columns its SET names (replay touches no others).
+   * `more`: the next change is of the same statement (a swap of unique values must be replayed in one).
+   */
+  | { readonly kind: 'update'; readonly table: Table; readonly rows: Rows; readonly changed: readonly number[]; readonly more?: boolean }
+  /** Keys of deleted rows: `rows.columns[i]` is the column `table.primaryKey[i]`. `more`: as above. */
+  | { readonly kind: 'delete'; readonly table: Table; readonly rows: Rows; readonly more?: boolean }
   /** A schema change as SQL text with what its meaning depends on. `tables`: the tables it created, changed or dropped. */
   | {
       readonly kind: 'schema'
@@ -123,7 +126,28 @@ export interface Transaction {
   readonly seq: number
   /** Commit time, milliseconds since the Unix epoch. */
   readonly time: number
-  readonly changes: readonly Change[]
+  readonly changes: readonly Change[] | SpilledChanges
+}
+
+/**
+ * The changes of a transaction that is too large for memory: each walk reads them from its spill (agent/journal/spill.ts), a few MB at a time.
+ * Throws where the spill is damaged.
+ */
+export interface SpilledChanges extends Iterable<Change> {
+  /** Rows, schema changes and sequence values of all of them. */
+  readonly items: number
+  /** The tables that they change. */
+  readonly tables: readonly Table[]
+}
+
+export function isSpilled(changes: Transaction['changes']): changes is SpilledChanges {
+  return !Array.isArray(changes)
+}
+
+/** How many rows, schema changes and sequence values a transaction has. */
+export function itemsOf({ changes }: Transaction): number {
+  if (isSpilled(changes)) return changes.items
+  return changes.reduce((sum, change) => sum + ('rows' in change ? change.rows.count : 1), 0)
 }
 
 /** `schema.name`, the spelling in which tables are configured and reported. */

@@ -12,6 +12,7 @@ import { step } from '../step.ts'
 import { DurableMark } from './mark.ts'
 import { batchBytesOf, type EncodedTransaction, encodeBatch, maxBatchBytes, stamp } from './record.ts'
 import { currentBootId, encodeSegmentHeader, segmentHeaderBytes, segmentName } from './segment.ts'
+import { type SpillSource, SpillWriter } from './spill.ts'
 
 /** Step in which space is allocated ahead of the journal's end. */
 const allocationBytes = 1 << 20
@@ -61,7 +62,7 @@ interface Waiter {
   reject(error: Error): void
 }
 
-export class JournalWriter {
+export class JournalWriter implements SpillSource {
   #options: JournalWriterOptions
   #mark: DurableMark
   /** The one that appends go to. */
@@ -128,6 +129,12 @@ export class JournalWriter {
     }
   }
 
+  /** For a transaction that is too large for memory. Throws what the disk says. */
+  createSpill(): SpillWriter {
+    if (this.#failure !== undefined) throw this.#failure
+    return new SpillWriter(this.#options.directory, this.#options.databaseId, this.#nextSeq)
+  }
+
   /** Queues a transaction that DuckDB has committed; returns its seq. It is durable when `durable(seq)` resolves. */
   append(encoded: EncodedTransaction, time: number): number {
     const seq = this.#nextSeq++
@@ -190,6 +197,7 @@ export class JournalWriter {
           group.push(next.encoded)
           bytes += next.bytes
           last = next.seq
+          if (next.encoded.spilled || this.#queue[0]?.encoded.spilled) break
         }
         this.#syncWanted = false
         this.#syncing = this.#syncWaiters.splice(0)

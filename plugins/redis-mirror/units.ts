@@ -5,7 +5,7 @@
  */
 
 import { cellText } from '../../agent/cell-text.ts'
-import { type Cell, type Change, type Table, type Transaction, tableName } from '../../agent/journal/types.ts'
+import { type Cell, type Change, itemsOf, type Table, type Transaction, tableName } from '../../agent/journal/types.ts'
 import { type SchemaEffect, schemaEffect } from '../../agent/schema-change.ts'
 import { encodeRow, encodeTable, type Keys, keyText } from './row.ts'
 import type { Position, Unit } from './script.ts'
@@ -51,7 +51,7 @@ export function* units(transactions: readonly Transaction[], position: Position,
     return step
   }
   for (const transaction of transactions) {
-    const rows = transaction.changes.reduce((sum, change) => sum + ('rows' in change ? change.rows.count : 1), 0)
+    const rows = itemsOf(transaction)
     const huge = rows > settings.limits.whole
     // A huge transaction starts a unit of its own, so that its parts do not depend on what came with it.
     if (last !== undefined && (huge || open.rows + rows > settings.limits.together)) yield close(last.seq, 0, last.time)
@@ -59,7 +59,9 @@ export function* units(transactions: readonly Transaction[], position: Position,
     const skip = position !== null && position.part > 0 && position.seq === base ? position.part : 0
     let item = 0
     const numbers = new Map<string, number>()
-    for (const [index, change] of transaction.changes.entries()) {
+    let index = -1
+    for (const change of transaction.changes) {
+      index++
       const effect = change.kind === 'schema' ? schemaEffect(change) : null
       if (effect !== null && touchesKeys(effect) && item >= skip) {
         if (open.rows > 0 || open.before !== null) yield item > 0 ? close(base, item, transaction.time) : close(last!.seq, 0, last!.time)

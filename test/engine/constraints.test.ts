@@ -92,7 +92,7 @@ test('the journal has the change, and none of the rows again', async () => {
   await client.query('CREATE TABLE wide (id INTEGER PRIMARY KEY, broker INTEGER)')
   await client.query('INSERT INTO wide SELECT i, 1 + i % 2 FROM range(20000) r(i)')
   await client.query('ALTER TABLE wide ADD FOREIGN KEY (broker) REFERENCES brokers')
-  const changes = [...readTransactions(path.join(engine.data, 'journal'), 1)].at(-1)?.changes ?? []
+  const changes = [...([...readTransactions(path.join(engine.data, 'journal'), 1)].at(-1)?.changes ?? [])]
   assert.equal(
     changes.filter(({ kind }) => kind !== 'sequence').map(({ kind }) => kind),
     ['schema'],

@@ -91,7 +91,9 @@ async function assertEqualsModel(workload: Workload): Promise<void> {
 /** Seq and order of the stream's entries must be those of the journal, each once. */
 async function assertStreamIs(transactions: readonly Transaction[]): Promise<void> {
   const expected = transactions.flatMap(({ seq, changes }) =>
-    changes.flatMap((change, i) => Array.from({ length: 'rows' in change ? change.rows.count : 1 }, () => `${seq}.${i} ${change.kind}`)),
+    [...changes].flatMap((change, i) =>
+      Array.from({ length: 'rows' in change ? change.rows.count : 1 }, () => `${seq}.${i} ${change.kind}`),
+    ),
   )
   const entries = await redis.xrange(keys.changes, '-', '+')
   const found = entries.map(([, fields]) => {

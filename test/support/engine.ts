@@ -57,7 +57,12 @@ export class TestEngine {
     const lines = [
       `agent: { name: host-1, data_dir: ${this.data}, listen: "127.0.0.1:1" }`,
       'engine:',
-      ...[`listen: "127.0.0.1:${this.port}"`, 'cpu_cores: 2', 'memory: 512MB', ...engine].map((line) => `  ${line}`),
+      ...[
+        `listen: "127.0.0.1:${this.port}"`,
+        'cpu_cores: 2',
+        ...(engine.some((key) => key.startsWith('memory:')) ? [] : ['memory: 512MB']),
+        ...engine,
+      ].map((line) => `  ${line}`),
     ]
     fs.writeFileSync(this.config, `${lines.join('\n')}\n`)
   }

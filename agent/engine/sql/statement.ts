@@ -2,6 +2,7 @@
 
 import { isQuery } from '../pragmas.ts'
 import { SqlError } from '../sql-error.ts'
+import { type DeleteStatement, parseDelete } from './delete.ts'
 import { separate, withoutStorageParameters } from './lists.ts'
 import { type MergeStatement, parseMerge } from './merge.ts'
 import type { Token } from './tokens.ts'
@@ -29,7 +30,7 @@ export type Statement = { readonly text: string; readonly tokens: readonly Token
       readonly where: Clause | undefined
       readonly returning: Clause | undefined
     }
-  | { readonly kind: 'delete'; readonly target: QualifiedName; readonly returning: Clause | undefined }
+  | DeleteStatement
   | { readonly kind: 'truncate'; readonly target: QualifiedName; readonly targetText: string }
   | {
       readonly kind: 'copy-in'
@@ -250,10 +251,8 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
         returning: clause('returning', set),
       }
     }
-    case 'delete': {
-      const { name, next } = qualifiedName(tokens, verb + 2)
-      return { ...base, kind: 'delete', target: name, returning: clause('returning', next) }
-    }
+    case 'delete':
+      return parseDelete(base, verb, find, clause)
     case 'merge':
       return parseMerge(base, verb)
     default:
