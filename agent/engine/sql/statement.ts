@@ -4,7 +4,6 @@ import { isQuery } from '../pragmas.ts'
 import { SqlError } from '../sql-error.ts'
 import { type DeleteStatement, parseDelete } from './delete.ts'
 import { separate, withoutStorageParameters } from './lists.ts'
-import { type MergeStatement, parseMerge } from './merge.ts'
 import type { Token } from './tokens.ts'
 
 /** `[catalog.][schema.]name`, as written. */
@@ -38,7 +37,6 @@ export type Statement = { readonly text: string; readonly tokens: readonly Token
       readonly columns: readonly string[] | undefined
       readonly options: readonly Token[]
     }
-  | MergeStatement
   | SchemaStatement
 )
 
@@ -178,12 +176,11 @@ function parseExplain(base: { text: string; tokens: readonly Token[] }): Stateme
   }
   for (; tokens[at]?.text === 'analyze' || tokens[at]?.text === 'verbose'; at++) if (tokens[at]?.text === 'analyze') analyzes = true
   const inner = tokens[at] === undefined ? undefined : parseStatement(text, tokens.slice(at))
-  const allowed =
-    inner?.kind === 'query' || (!analyzes && inner !== undefined && ['insert', 'update', 'delete', 'merge'].includes(inner.kind))
+  const allowed = inner?.kind === 'query' || (!analyzes && inner !== undefined && ['insert', 'update', 'delete'].includes(inner.kind))
   if (!allowed)
     throw unsupported(
       `EXPLAIN${analyzes ? ' ANALYZE' : ''} of anything but a query`,
-      'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE, DELETE and MERGE',
+      'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE and DELETE',
     )
   return { ...base, kind: 'query' }
 }
@@ -254,7 +251,7 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
     case 'delete':
       return parseDelete(base, verb, find, clause)
     case 'merge':
-      return parseMerge(base, verb)
+      throw unsupported('MERGE', 'use INSERT … ON CONFLICT, UPDATE and DELETE')
     default:
       return { ...base, kind: 'query' }
   }
@@ -280,7 +277,7 @@ function afterWith(tokens: readonly Token[]): number {
 }
 
 /** The columns on the left of `=` in a SET list: `a = …, (b, c) = …, t.d = …`. */
-export function assignedColumns(tokens: readonly Token[], from: number, to: number): string[] {
+function assignedColumns(tokens: readonly Token[], from: number, to: number): string[] {
   const columns: string[] = []
   let atStart = true
   for (let i = from; i < to; i++) {

@@ -31,11 +31,10 @@ const decimal = (width: number, scale: number): RandomType => ({
   },
 })
 
-// Without -0.0: DuckDB's own CHECKPOINT may store it as 0.0, which equals it.
 const floating = (sql: string, ...extremes: string[]): RandomType => ({
   sql,
   value: (random) =>
-    `'${random.chance(0.5) ? random.pick(['NaN', 'Infinity', '-Infinity', '0', '1.5', ...extremes]) : random.float() * 10 ** random.int(-30, 30)}'::${sql}`,
+    `'${random.chance(0.5) ? random.pick(['NaN', 'Infinity', '-Infinity', '0', '-0', '1.5', ...extremes]) : random.float() * 10 ** random.int(-30, 30)}'::${sql}`,
 })
 
 /** Text of any code points but surrogates, quotes and zero included. */
@@ -119,6 +118,7 @@ export const scalars: readonly RandomType[] = [
   oneOf('BOOLEAN', 'true', 'false'),
   oneOf('DATE', '2026-11-23', '0044-03-15 (BC)', 'infinity', '-infinity', '9999-12-31', '1970-01-01'),
   oneOf('TIME', '00:00:00', '23:59:59.999999', '24:00:00', '12:34:56.789'),
+  oneOf('TIME_NS', '00:00:00', '23:59:59.999999999', '12:34:56.000000001'),
   oneOf('TIME WITH TIME ZONE', '12:34:56+05:30', '00:00:00-15:59:59', '23:59:59.999999+00'),
   oneOf('TIMESTAMP', '2026-11-23 09:00:00.123456', 'infinity', '-infinity', '0044-03-15 (BC) 01:02:03', '1969-12-31 23:59:59.999999'),
   oneOf('TIMESTAMP_S', '2026-11-23 09:00:00', '1960-01-01 00:00:01', 'infinity'),
@@ -127,6 +127,7 @@ export const scalars: readonly RandomType[] = [
   oneOf('TIMESTAMP WITH TIME ZONE', '2026-11-23 09:00:00.123456+02', 'infinity', '1900-01-01 00:00:00-11'),
   oneOf('INTERVAL', '1 year 2 months 3 days 04:05:06.000007', '-3 months 20 days -00:00:01', '0 days', '100000 days'),
   uuid,
+  oneOf(`ENUM('buy', 'sell', 'it''s ñ', '')`, 'buy', 'sell', "it''s ñ", ''),
   oneOf('BIT', '0', '1', '10101', '00000000', '111111111000000011'),
   json,
 ]
@@ -140,6 +141,10 @@ export const keys: readonly RandomType[] = [
 ]
 
 export function randomType(random: Random, depth = 2): RandomType {
+  if (random.chance(0.05)) {
+    const width = random.int(1, 38)
+    return decimal(width, random.int(0, width))
+  }
   if (depth === 0 || random.chance(0.75)) return random.pick(scalars)
   const inner = randomType(random, depth - 1)
   const item = (from: Random) => (from.chance(0.15) ? `NULL::${inner.sql}` : inner.value(from))

@@ -1,0 +1,172 @@
+/** Random statements that change rows, in every shape that there is. */
+
+import { type KnownColumn, type KnownSchema, type KnownTable, quote } from './known-schema.ts'
+import { randomText } from './random-types.ts'
+import type { Statement } from './steps.ts'
+
+export function rowStatement(known: KnownSchema): string {
+  const { random } = known
+  const table = random.pick(known.tables)
+  const { path, key } = table
+  const columns = table.columns.filter((column) => !column.generated)
+  const some = () => random.shuffle(columns).slice(0, random.int(1, columns.length))
+  const rest = columns.filter((column) => !key.includes(column))
+  const assign = (list: readonly KnownColumn[]) => list.map((column) => `${quote(column.name)} = ${known.value(column)}`).join(', ')
+  const where = () => {
+    const column = random.pick(random.chance(0.6) && key.length > 0 ? key : table.columns)
+    const name = quote(column.name)
+    return random.pick([
+      `${name} = ${known.expression(column)}`,
+      `${name} IS NOT DISTINCT FROM ${known.expression(column)}`,
+      `random() < 0.4`,
+      `${name} IN (SELECT ${name} FROM ${path} ORDER BY random() LIMIT 5)`,
+      `hash(${name}) % 3 = 1`,
+      `${name} IS NULL`,
+      'true',
+    ])
+  }
+  const returning = () => random.pick(['', '', ' RETURNING *', ` RETURNING ${quote(random.pick(table.columns).name)} AS back, 1`])
+  const rows = (list: readonly KnownColumn[], count: number) =>
+    Array.from({ length: count }, () => `(${list.map((column) => known.value(column)).join(', ')})`).join(', ')
+  const into = (list: readonly KnownColumn[]) => `INTO ${path} (${list.map(({ name }) => quote(name)).join(', ')})`
+  const insert = () => {
+    const list = random.chance(0.5) ? columns : [...new Set([...key, ...some()])]
+    return `${into(list)} VALUES ${rows(list, random.int(1, random.chance(0.1) ? 40 : 4))}`
+  }
+  const conflict = key.map(({ name }) => quote(name)).join(', ')
+  const kept =
+    rest.length === 0
+      ? ''
+      : random
+          .shuffle(rest)
+          .slice(0, random.int(1, rest.length))
+          .map(({ name }) => `${quote(name)} = excluded.${quote(name)}`)
+          .join(', ')
+  const set = rest.length === 0 ? assign(columns) : assign(random.shuffle(rest).slice(0, random.int(1, rest.length)))
+  const integerKey = key.length === 1 && key[0]?.sql === 'INTEGER'
+  const id = integerKey ? quote(key[0]?.name ?? '') : ''
+  const choices: (() => string)[] = [
+    () => `INSERT ${insert()}${returning()}`,
+    () => `INSERT ${insert()}${returning()}`,
+    () => `INSERT ${insert()}`,
+    () => `INSERT INTO ${path} DEFAULT VALUES${returning()}`,
+    () => `INSERT ${insert()} ON CONFLICT DO NOTHING${returning()}`,
+    () =>
+      key.length === 0 || kept === ''
+        ? `INSERT ${insert()}`
+        : `INSERT ${insert()} ON CONFLICT (${conflict}) DO UPDATE SET ${kept}${returning()}`,
+    () => `INSERT OR ${random.pick(['REPLACE', 'IGNORE'])} ${insert()}${returning()}`,
+    () =>
+      integerKey
+        ? `INSERT INTO ${path} (${id}) SELECT i FROM range(${random.int(40, 60)}, ${random.int(60, 90)}) r(i)${random.chance(0.5) ? ' ON CONFLICT DO NOTHING' : ''}`
+        : `INSERT ${insert()}`,
+    () =>
+      (integerKey
+        ? `INSERT INTO ${path} SELECT * REPLACE (${id} + ${random.int(1, 200)} AS ${id}) FROM ${path}`
+        : `INSERT ${insert()}`
+      ).replace('SELECT *', table.columns.some(({ generated }) => generated) ? 'SELECT * EXCLUDE (g)' : 'SELECT *'),
+    () => `UPDATE ${path} SET ${set} WHERE ${where()}${returning()}`,
+    () => `UPDATE ${path} SET ${set} WHERE ${where()}`,
+    () => `UPDATE ${path} AS z SET ${set}${random.chance(0.5) ? '' : ` WHERE ${where()}`}`,
+    () =>
+      integerKey
+        ? `UPDATE ${path} SET ${id} = ${id} + ${random.int(100, 10_000)} WHERE ${where()}${returning()}`
+        : `UPDATE ${path} SET ${set}`,
+    () => `UPDATE ${path} SET ${assign(some())} WHERE ${where()}`,
+    () =>
+      integerKey && rest.length > 0
+        ? `UPDATE ${path} AS a SET ${assign([random.pick(rest)])} FROM (SELECT i FROM range(1, 20) r(i)) AS b WHERE a.${id} = b.i`
+        : `UPDATE ${path} SET ${set}`,
+    () =>
+      integerKey && rest.length > 0
+        ? `WITH few AS (SELECT ${id} AS k FROM ${path} ORDER BY random() LIMIT 4) UPDATE ${path} SET ${assign([random.pick(rest)])} WHERE ${id} IN (SELECT k FROM few)${returning()}`
+        : `DELETE FROM ${path} WHERE ${where()}`,
+    () => `DELETE FROM ${path} WHERE ${where()}${returning()}`,
+    () => `DELETE FROM ${path} WHERE random() < 0.3${returning()}`,
+    () =>
+      integerKey
+        ? `DELETE FROM ${path} USING (SELECT i FROM range(1, 8) r(i)) AS b WHERE ${path}.${id} = b.i`
+        : `DELETE FROM ${path} WHERE ${where()}`,
+    () => (random.chance(0.2) ? `TRUNCATE ${path}` : `DELETE FROM ${path} WHERE ${where()}`),
+    () => merge(known, table),
+    () => merge(known, table),
+    () =>
+      random.chance(0.5)
+        ? `INSERT INTO ${path} BY NAME SELECT * EXCLUDE (g) FROM ${path} LIMIT 2`
+        : `INSERT INTO ${path} FROM ${path} LIMIT 1`,
+    // A swap, and a shift of keys: they pass through states that the constraints forbid.
+    () =>
+      integerKey ? `UPDATE ${path} SET ${id} = CASE ${id} WHEN 1 THEN 2 ELSE 1 END WHERE ${id} IN (1, 2)` : `UPDATE ${path} SET ${set}`,
+    () => (integerKey ? `UPDATE ${path} SET ${id} = ${id} + 1 WHERE ${id} < 40` : `UPDATE ${path} SET ${set}`),
+    () => "SELECT nextval('main.seq')",
+    () => "SELECT nextval('main.seq') FROM range(3)",
+  ]
+  return random.pick(choices)()
+}
+
+/** INSERT of bound parameters: the write buffer's way, where it can. */
+export function boundInsert(known: KnownSchema): Omit<Statement, 'on'> {
+  const { random } = known
+  const table = random.pick(known.tables)
+  const { path, key } = table
+  const columns = table.columns.filter(({ generated }) => !generated)
+  const values = columns.map((column) => {
+    const numeric = /^(TINYINT|SMALLINT|INTEGER|BIGINT|DOUBLE|DECIMAL)/.test(column.sql)
+    if (!key.includes(column) && random.chance(0.15)) return null
+    if (numeric) return String(random.int(0, 99))
+    return column.sql === 'VARCHAR'
+      ? randomText(random)
+      : column.sql === 'BOOLEAN'
+        ? 'true'
+        : /^(DATE|TIMESTAMP)/.test(column.sql)
+          ? '2026-11-23 00:00:00'
+          : null
+  })
+  const sql = `INSERT INTO ${path} (${columns.map(({ name }) => quote(name)).join(', ')}) VALUES (${columns.map((_, i) => `$${i + 1}`).join(', ')})`
+  return { sql, values }
+}
+
+/** COPY … FROM STDIN in text or CSV, of the columns whose text is plain; undefined: the table has none. */
+export function copyIn(known: KnownSchema): Omit<Statement, 'on'> | undefined {
+  const { random } = known
+  const { path, columns } = random.pick(known.tables)
+  const list = columns.filter(({ generated, sql }) => !generated && ['INTEGER', 'VARCHAR', 'BIGINT', 'DOUBLE', 'BLOB'].includes(sql))
+  if (list.length === 0) return undefined
+  const csv = random.chance(0.4)
+  const text = (value: string) =>
+    csv
+      ? `"${value.replaceAll('"', '""')}"`
+      : value.replaceAll('\\', '\\\\').replaceAll('\t', '\\t').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
+  const field = ({ sql }: KnownColumn) => {
+    if (sql === 'VARCHAR') return random.chance(0.1) ? (csv ? '' : '\\N') : text(randomText(random))
+    if (sql === 'BLOB') return csv ? '\\x00ff27' : '\\\\x00ff27'
+    return random.chance(0.2) ? (csv ? '' : '\\N') : String(random.int(1, 100_000))
+  }
+  const rows = Array.from({ length: random.int(1, 50) }, () => `${list.map(field).join(csv ? ',' : '\t')}\n`)
+  const header = csv && random.chance(0.5)
+  return {
+    sql: `COPY ${path} (${list.map(({ name }) => quote(name)).join(', ')}) FROM STDIN${csv ? ` WITH (FORMAT csv${header ? ', HEADER' : ''})` : ''}`,
+    data: `${header ? 'header\n' : ''}${rows.join('')}`,
+  }
+}
+
+/** MERGE with a few rows that are there, and a few that are not. */
+function merge(known: KnownSchema, { path, columns, key }: KnownTable): string {
+  const { random } = known
+  const own = columns.filter(({ generated }) => !generated)
+  const names = own.map(({ name }) => quote(name))
+  const on = (key.length > 0 ? key : own.slice(0, 1)).map(({ name }) => `t.${quote(name)} = s.${quote(name)}`).join(' AND ')
+  const source = random.pick([
+    `(SELECT ${own.map((column) => `${known.expression(column)} AS ${quote(column.name)}`).join(', ')})`,
+    `(SELECT * FROM ${path} LIMIT 5)`,
+  ])
+  const rest = own.filter((column) => !key.includes(column))
+  const column = rest.length === 0 ? undefined : random.pick(rest)
+  const matched = random.pick([
+    ' WHEN MATCHED THEN DELETE',
+    column === undefined ? '' : ` WHEN MATCHED THEN UPDATE SET ${quote(column.name)} = s.${quote(column.name)}`,
+    ' WHEN MATCHED THEN DO NOTHING',
+  ])
+  const values = names.map((name) => `s.${name}`).join(', ')
+  return `MERGE INTO ${path} AS t USING ${source} AS s ON ${on}${matched} WHEN NOT MATCHED THEN INSERT (${names.join(', ')}) VALUES (${values})`
+}

@@ -1,0 +1,47 @@
+/** What a workload did, as a list that can be done again: whole, or in part (shrinking.ts). */
+
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import type pg from 'pg'
+import copyStreams from 'pg-copy-streams'
+
+export interface Statement {
+  /** Which client. */
+  readonly on: number
+  /** One statement, or several in one simple query. */
+  readonly sql: string
+  /** Bound parameters: by the extended protocol. */
+  readonly values?: readonly unknown[]
+  /** What a COPY … FROM STDIN sends. */
+  readonly data?: string | Buffer
+}
+
+/** Or: the file is brought up to the journal, and copied. */
+export type Step = Statement | { readonly checkpoint: true }
+
+/** The step as SQL to read and to type. */
+export function textOf(step: Step): string {
+  if ('checkpoint' in step) return '-- CHECKPOINT'
+  const { on, sql, values, data } = step
+  const rest =
+    values === undefined ? (data === undefined ? '' : ` -- with ${JSON.stringify(data.toString())}`) : ` -- with ${JSON.stringify(values)}`
+  return `/* ${on} */ ${sql};${rest}`
+}
+
+/** Runs it; a transaction block that it has failed is ended. Resolves with the SQLSTATE it failed with, or undefined. */
+export async function perform(clients: readonly pg.Client[], step: Statement): Promise<string | undefined> {
+  const client = clients[step.on] as pg.Client
+  try {
+    if (step.data !== undefined) await pipeline(Readable.from([Buffer.from(step.data)]), client.query(copyStreams.from(step.sql)))
+    else if (step.values !== undefined) await client.query(step.sql, [...step.values])
+    else await client.query(step.sql)
+    return undefined
+  } catch (error) {
+    const code = (error as { code?: string }).code ?? 'none'
+    if (code === 'none' || code.startsWith('XX') || code.startsWith('08')) {
+      throw new Error(`${step.sql}\nfailed: ${code} ${String(error)}`, { cause: error })
+    }
+    if (client.getTransactionStatus() === 'E') await client.query('ROLLBACK')
+    return `${code} ${(error as Error).message.slice(0, 160).replaceAll('\n', ' ')}`
+  }
+}
