@@ -6,6 +6,7 @@
 import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
+import { readIdentity } from './certificate.ts'
 import { type KeyPath, keyName } from './config/problem.ts'
 import { type Config, documentOf, type Problem } from './config.ts'
 import { freeBytes } from './disk.ts'
@@ -23,9 +24,10 @@ const networkFileSystems: Record<number, string> = { 26985: 'NFS', 20859: 'SMB',
 export async function checkEnvironment(config: Config): Promise<Problem[]> {
   const document = documentOf(config)
   const problems: Problem[] = []
-  const report: Report = (keyPath, message, hint) => {
+  const report: Report = (keyPath, message, hint, warning = false) => {
     const place = document.locate(keyPath)
-    problems.push({ line: place?.line ?? null, column: place?.column ?? null, key: keyName(keyPath), message, hint })
+    const problem = { line: place?.line ?? null, column: place?.column ?? null, key: keyName(keyPath), message, hint }
+    problems.push(warning ? { ...problem, warning } : problem)
   }
   const { engine, agent } = config
   const paths = pathsOf(config)
@@ -42,6 +44,10 @@ export async function checkEnvironment(config: Config): Promise<Problem[]> {
   if (engine.socket_dir !== null && !isWithin(engine.socket_dir, paths.data))
     checkDirectory(engine.socket_dir, ['engine', 'socket_dir'], report)
   if (engine.schema !== null) checkReadable(engine.schema, ['engine', 'schema'], report)
+  if (engine.tls !== null) {
+    for (const { file, message, hint, severity } of readIdentity(engine.tls, Date.now()).flaws)
+      report(['engine', 'tls', file], message, hint, severity === 'warning')
+  }
   for (const [index, alert] of agent.alerts.entries())
     if ('exec' in alert) checkCommand(alert.exec[0]!, ['agent', 'alerts', index, 'exec'], report)
   await checkPort(agent.listen, ['agent', 'listen'], { socket: paths.agentSocket, file: paths.agentFile }, report)
@@ -49,7 +55,7 @@ export async function checkEnvironment(config: Config): Promise<Problem[]> {
   return problems
 }
 
-type Report = (key: KeyPath, message: string, hint: string) => void
+type Report = (key: KeyPath, message: string, hint: string, warning?: boolean) => void
 
 function isWithin(file: string, directory: string): boolean {
   const relative = path.relative(directory, file)

@@ -10,7 +10,7 @@ import { loadConfiguration } from './configuration.ts'
 const command: Command = {
   usage: 'check [--json] [-c FILE]',
   help: [
-    'Validates the configuration and its environment: every problem with its line, its key and a hint. Exit codes: 0 ok; 78 problems.',
+    'Validates the configuration and its environment: every problem with its line, its key and a hint. Exit codes: 0 ok, or warnings only; 78 problems.',
   ],
   options: jsonOption,
   async run(call) {
@@ -29,5 +29,5 @@ export default command
 
 function tell(call: Call, file: string, problems: readonly Problem[]): number {
   print(call, problemsToJson(problems, file), [formatProblems(problems, file)])
-  return problems.length === 0 ? ExitCode.ok : ExitCode.config
+  return problems.every(({ warning }) => warning) ? ExitCode.ok : ExitCode.config
 }

@@ -12,6 +12,8 @@ export interface Problem {
   message: string
   /** What to change or to type next. */
   hint: string
+  /** It works as it is, for now. */
+  warning?: true
 }
 
 /** Every mistake of one config at once; exit code 78. */
@@ -50,18 +52,18 @@ export function inOrder(problems: readonly Problem[]): Problem[] {
 
 /** Lines for a terminal: `FILE:LINE:COLUMN  KEY: MESSAGE`, with the hint below each. */
 export function formatProblems(problems: readonly Problem[], file: string): string {
-  if (problems.length === 0) return `${file}: ok`
-  const lines = [`${file}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`]
-  for (const { line, column, key, message, hint } of inOrder(problems)) {
+  const count = problems.filter(({ warning }) => !warning).length
+  const lines = [count === 0 ? `${file}: ok` : `${file}: ${count} problem${count === 1 ? '' : 's'}`]
+  for (const { line, column, key, message, hint, warning } of inOrder(problems)) {
     const place = line === null ? '' : `line ${line}, column ${column}: `
-    lines.push(`  ${place}${key === '' ? '' : `${key}: `}${message}`, `    hint: ${hint}`)
+    lines.push(`  ${warning ? 'warning: ' : ''}${place}${key === '' ? '' : `${key}: `}${message}`, `    hint: ${hint}`)
   }
   return lines.join('\n')
 }
 
 /** The same for programs (`check --json`). */
 export function problemsToJson(problems: readonly Problem[], file: string): { file: string; ok: boolean; problems: Problem[] } {
-  return { file, ok: problems.length === 0, problems: inOrder(problems) }
+  return { file, ok: problems.every(({ warning }) => warning), problems: inOrder(problems) }
 }
 
 export type KeyPath = readonly (string | number)[]

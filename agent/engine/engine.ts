@@ -136,6 +136,7 @@ class Engine {
       host: config.engine.listen.host,
       port: config.engine.listen.port,
       socketDir: config.engine.socket_dir,
+      tls: config.engine.tls,
       version,
       log,
     })
@@ -221,7 +222,7 @@ class Engine {
       watermark: this.#checkpoints.watermark,
       listen: { host, port },
       socket,
-      tls: false,
+      tls: this.#config.engine.tls !== null,
       agentPassword: this.#access.agentPassword,
       recovery: this.#recovered.report,
     }

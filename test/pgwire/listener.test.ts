@@ -48,6 +48,7 @@ test('a socket file left by a killed server is replaced, one that answers is not
       host: '127.0.0.2',
       port,
       socketDir,
+      tls: null,
       version: 'test',
       log: silentLog,
     })
@@ -61,6 +62,7 @@ test('a socket file left by a killed server is replaced, one that answers is not
       host: '127.0.0.1',
       port,
       socketDir: null,
+      tls: null,
       version: 'test',
       log: silentLog,
     })
@@ -83,7 +85,16 @@ test('a path too long for a Unix socket is refused with a hint, and nothing stay
   const socketDir = path.join(temporaryDirectory('s'), 'x'.repeat(100))
   fs.mkdirSync(socketDir)
   const backend = await DuckdbBackend.create()
-  const listener = new Listener({ backend, gatekeeper: openDoor, host: '127.0.0.1', port: 0, socketDir, version: 'test', log: silentLog })
+  const listener = new Listener({
+    backend,
+    gatekeeper: openDoor,
+    host: '127.0.0.1',
+    port: 0,
+    socketDir,
+    tls: null,
+    version: 'test',
+    log: silentLog,
+  })
   const error = await listener.start().catch((error) => error)
   assert.instance(error, DaemonGuardError)
   assert.match(error.hint, /socket_dir/)

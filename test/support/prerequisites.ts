@@ -41,6 +41,7 @@ const prerequisites: readonly Prerequisite[] = [
     present: () => postgresPrograms() !== null,
     optional: true,
   },
+  program('openssl', 'openssl', 'openssl'),
   {
     name: 'psycopg2',
     install: 'apt-get install python3-psycopg2',

@@ -5,6 +5,7 @@
  */
 
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import type { Log } from '../../log.ts'
 import { isLoopback } from '../../values.ts'
 import { peerUser } from '../peer.ts'
@@ -16,6 +17,7 @@ import { Frontend, MessageReader } from './messages.ts'
 import { Outbox } from './outbox.ts'
 import * as responses from './responses.ts'
 import { initialSettings, readStartup, type StartupPacket } from './startup.ts'
+import { applicationProtocol, type Encryption } from './tls.ts'
 
 /** Bytes waiting behind a running statement above which the socket is paused. */
 const readAhead = 64 * 1024
@@ -23,6 +25,8 @@ const readAhead = 64 * 1024
 const lingerTime = 5_000
 /** ms */
 const interruptInterval = 50
+/** The first byte of a TLS handshake record; a startup packet begins with a zero. */
+const tlsHandshake = 0x16
 
 export interface ConnectionOptions {
   /** Unique among open connections; the client knows it as its backend's pid. */
@@ -32,6 +36,8 @@ export interface ConnectionOptions {
   readonly gatekeeper: Gatekeeper
   /** It came over the Unix socket. */
   readonly isLocal: boolean
+  /** What SSLRequest is answered with; undefined: with no. */
+  readonly encryption: Encryption | undefined
   /** DaemonGuard's version, for `server_version`. */
   readonly version: string
   readonly log: Log
@@ -49,15 +55,20 @@ type StartupMessage = Extract<StartupPacket, { kind: 'startup' }>
 
 export class Connection implements ConversationHost {
   readonly log: Log
-  private readonly socket: Socket
+  /** The TCP or Unix socket, then the encryption over it. */
+  private socket: Socket
   private readonly options: ConnectionOptions
   private readonly reader = new MessageReader()
-  private readonly outbox: Outbox
+  private outbox: Outbox
+  /** What a login over this encryption is bound to. */
+  private binding: Buffer | undefined
   private readonly startupTimer: NodeJS.Timeout
   /** Under way from the startup packet on. */
   private login: { readonly steps: Login; readonly packet: StartupMessage } | undefined
   private session: BackendSession | undefined
   private conversation: Conversation | undefined
+  /** The first bytes have come. */
+  private spoken = false
   /** SSLRequest, GSSENCRequest: a client may try both. */
   private encryptionRequests = 0
   /** A call into the engine is under way. */
@@ -76,22 +87,33 @@ export class Connection implements ConversationHost {
     this.socket = socket
     this.options = options
     this.log = options.log
-    this.startupTimer = setTimeout(() => socket.destroy(), options.startupTimeout).unref()
-    this.outbox = new Outbox(socket, {
-      cut: (error) => {
-        this.log.error({ err: error, connection: options.id }, 'cutting off a client: what it would be told is not durable')
-        socket.destroy()
-      },
-      room: () => this.pump(),
-    })
+    this.startupTimer = setTimeout(() => this.socket.destroy(), options.startupTimeout).unref()
+    this.outbox = this.attach(socket)
+  }
+
+  /** Listens to what comes over a socket, and writes to it from now on. */
+  private attach(socket: Socket): Outbox {
+    this.socket = socket
     socket.on('data', (data: Buffer) => {
       if (this.finished) return
+      if (!this.spoken && data[0] === tlsHandshake && this.options.encryption?.available) {
+        this.encryptAtOnce(this.options.encryption, data)
+        return
+      }
+      this.spoken = true
       this.reader.push(data)
       this.pump()
     })
     socket.on('end', () => this.onEnd())
     socket.on('error', () => {}) // 'close' follows
     socket.on('close', () => this.onClose())
+    return new Outbox(socket, {
+      cut: (error) => {
+        this.log.error({ err: error, connection: this.options.id }, 'cutting off a client: what it would be told is not durable')
+        socket.destroy()
+      },
+      room: () => this.pump(),
+    })
   }
 
   get ending(): boolean {
@@ -198,26 +220,59 @@ export class Connection implements ConversationHost {
   private startup(packet: StartupPacket): Promise<void> | undefined {
     switch (packet.kind) {
       case 'encryption':
-        if (++this.encryptionRequests > 2) throw protocolViolation('too many requests for encryption')
-        this.socket.write('N')
+        if (++this.encryptionRequests > 2 || this.socket instanceof TLSSocket) throw protocolViolation('too many requests for encryption')
+        if (packet.tls && this.options.encryption?.available) this.encrypt(this.options.encryption)
+        else this.socket.write('N')
         return undefined
       case 'cancel':
         this.options.cancel(packet.id, packet.secret)
         this.hangUp()
         return undefined
       case 'startup': {
-        const steps = new Login(this.outbox, undefined)
+        const steps = new Login(this.outbox, this.binding)
         this.login = { steps, packet }
         return steps.begin(this.options.gatekeeper, this.visitor(packet.user)).then((role) => this.open(role))
       }
     }
   }
 
+  /**
+   * The handshake begins. Bytes that came before it are none of the client's, and must not be taken for what it says over the encrypted
+   * connection (CVE-2021-23222).
+   */
+  private encrypt(encryption: Encryption): void {
+    if (this.reader.buffered > 0) throw protocolViolation('received unencrypted data after SSL request')
+    this.socket.write('S')
+    this.handOver(encryption)
+  }
+
+  /** The client began with the handshake itself: `bytes` are its first. */
+  private encryptAtOnce(encryption: Encryption, bytes: Buffer): void {
+    this.spoken = true
+    this.socket.pause()
+    this.socket.unshift(bytes)
+    const secured = this.handOver(encryption)
+    // A server of another protocol must not be made to answer in this one (ALPACA): the client has to name it.
+    secured.once('secure', () => {
+      if (secured.alpnProtocol !== applicationProtocol) secured.destroy()
+    })
+  }
+
+  private handOver(encryption: Encryption): TLSSocket {
+    const plain = this.socket
+    for (const event of ['data', 'end', 'error', 'close', 'drain']) plain.removeAllListeners(event)
+    plain.on('error', () => {}) // the encrypted socket closes with it
+    const { socket, binding } = encryption.wrap(plain)
+    this.binding = binding
+    this.outbox = this.attach(socket)
+    return socket
+  }
+
   private visitor(user: string): Visitor {
     const { socket, options } = this
     const address = options.isLocal ? 'local' : (socket.remoteAddress ?? 'unknown')
     const from = options.isLocal ? 'socket' : isLoopback(address) ? 'loopback' : 'network'
-    return { user, from, address, encrypted: false, systemUser: () => peerUser(socket) }
+    return { user, from, address, encrypted: socket instanceof TLSSocket, systemUser: () => peerUser(socket) }
   }
 
   /** Begins the session, once it is known whose. */

@@ -3,6 +3,7 @@
 import { randomInt } from 'node:crypto'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import path from 'node:path'
+import type { CertificateFiles } from '../../certificate.ts'
 import { type Clock, systemClock } from '../../clock.ts'
 import * as disk from '../../disk.ts'
 import { codeOf, DaemonGuardError } from '../../errors.ts'
@@ -11,6 +12,7 @@ import { SqlError } from '../sql-error.ts'
 import type { Backend } from './backend.ts'
 import { Connection } from './connection.ts'
 import type { Gatekeeper } from './login.ts'
+import { Encryption } from './tls.ts'
 
 /** sun_path holds 108 bytes on Linux, 104 on macOS, with a zero at its end. */
 const maxSocketPath = process.platform === 'darwin' ? 103 : 107
@@ -25,6 +27,8 @@ export interface ListenerOptions {
   readonly port: number
   /** Directory of the Unix socket `.s.PGSQL.<port>`; null: none. */
   readonly socketDir: string | null
+  /** Encrypts TCP connections of clients that ask for it; null: none. */
+  readonly tls: CertificateFiles | null
   readonly version: string
   readonly log: Log
   /** Sessions at a time; more are refused with 53300. Default 200. */
@@ -37,6 +41,7 @@ export interface ListenerOptions {
 export class Listener {
   private readonly options: ListenerOptions
   private readonly clock: Clock
+  private readonly encryption: Encryption | undefined
   private readonly connections = new Map<number, { readonly connection: Connection; readonly secret: number }>()
   private readonly admitted = new Set<number>()
   /** Those that are not in yet, in the order of their coming. */
@@ -50,6 +55,7 @@ export class Listener {
   constructor(options: ListenerOptions) {
     this.options = options
     this.clock = options.clock ?? systemClock
+    this.encryption = options.tls === null ? undefined : new Encryption(options.tls, { log: options.log, clock: this.clock })
   }
 
   /** Open sessions. */
@@ -157,6 +163,7 @@ export class Listener {
       backend: this.options.backend,
       gatekeeper: this.options.gatekeeper,
       isLocal,
+      encryption: isLocal ? undefined : this.encryption,
       version: this.options.version,
       log: this.options.log,
       startupTimeout: this.options.startupTimeout ?? 30_000,

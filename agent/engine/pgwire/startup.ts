@@ -10,7 +10,8 @@ const cancelRequest = 80877102
 const protocolMajor = 3
 
 export type StartupPacket =
-  | { readonly kind: 'encryption' }
+  /** SSLRequest; else GSSENCRequest. */
+  | { readonly kind: 'encryption'; readonly tls: boolean }
   | { readonly kind: 'cancel'; readonly id: number; readonly secret: number }
   | {
       readonly kind: 'startup'
@@ -27,7 +28,7 @@ export function readStartup(message: MessageReader): StartupPacket {
   const code = message.int32()
   if (code === sslRequest || code === gssEncRequest) {
     message.finish()
-    return { kind: 'encryption' }
+    return { kind: 'encryption', tls: code === sslRequest }
   }
   if (code === cancelRequest) {
     const id = message.int32()
