@@ -36,7 +36,8 @@ export interface AccessOptions {
   readonly clock?: Clock
 }
 
-interface User extends Role {
+interface User {
+  readonly role: Role
   readonly verifier: Verifier | undefined
   readonly systemUsers: readonly string[]
 }
@@ -65,16 +66,16 @@ export class Access implements Gatekeeper {
     return access
   }
 
-  async ask(visitor: Visitor): Promise<Role | Challenge> {
+  async ask(visitor: Visitor): Promise<{ role: Role } | { challenge: Challenge }> {
     const { user: name, from } = visitor
-    if (name === agentUser) return this.#challenge(visitor, this.#agent)
+    if (name === agentUser) return { challenge: this.#challenge(visitor, this.#agent) }
     if (from === 'network' && !visitor.encrypted) {
       throw this.#refusal(visitor, 'not encrypted', 'connections from other machines must be encrypted', 'sslmode=require, or verify-full')
     }
     const user = this.#users.get(name)
     switch (from === 'socket' ? this.#auth.socket : this.#auth.method) {
       case 'trust':
-        if (this.#users.size === 0) return { name, readonly: false }
+        if (this.#users.size === 0) return { role: { name, readonly: false } }
         if (user === undefined)
           throw this.#refusal(visitor, 'no such user', `role "${name}" does not exist`, 'engine.auth.users in config.yaml')
         return user
@@ -89,14 +90,14 @@ export class Access implements Gatekeeper {
         )
       }
       case 'scram-sha-256':
-        return this.#challenge(visitor, user)
+        return { challenge: this.#challenge(visitor, user) }
     }
   }
 
   async #user({ name, password, peer, readonly }: AuthConfig['users'][number]): Promise<User> {
     const made = () => makeVerifier(password as string, { salt: this.#saltOf(name) })
     const verifier = password === undefined ? undefined : (parseVerifier(password) ?? (await made()))
-    return { name, readonly, verifier, systemUsers: peer ?? [name] }
+    return { role: { name, readonly }, verifier, systemUsers: peer ?? [name] }
   }
 
   #challenge(visitor: Visitor, user: User | undefined): Challenge {
@@ -106,7 +107,7 @@ export class Access implements Gatekeeper {
       pause: (signal) => this.#throttle.pass(pair, signal),
       granted: () => {
         this.#throttle.succeeded(pair)
-        return user as User
+        return (user as User).role
       },
       denied: (reason) => {
         this.#throttle.failed(pair)

@@ -140,6 +140,7 @@ test('a user who may only read gets 25006 for every write, and works with tempor
       'UPDATE trades SET price = 1',
       'DELETE FROM trades',
       'TRUNCATE trades',
+      'MERGE INTO trades USING (SELECT 9 AS id) AS s ON trades.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (9, 1)',
       'CREATE TABLE more (id BIGINT)',
       'CREATE TABLE more AS SELECT * FROM trades',
       'DROP TABLE trades',

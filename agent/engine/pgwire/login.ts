@@ -37,7 +37,7 @@ export interface Challenge {
 
 export interface Gatekeeper {
   /** Lets the visitor in, or asks for a password, or throws SqlError (FATAL). */
-  ask(visitor: Visitor): Promise<Role | Challenge>
+  ask(visitor: Visitor): Promise<{ readonly role: Role } | { readonly challenge: Challenge }>
 }
 
 export class Login {
@@ -57,9 +57,9 @@ export class Login {
   /** The role; undefined when the client has to answer first. */
   async begin(gatekeeper: Gatekeeper, visitor: Visitor): Promise<Role | undefined> {
     const answer = await gatekeeper.ask(visitor)
-    if (!('verifier' in answer)) return answer
-    this.challenge = answer
-    this.exchange = new ScramExchange(answer.verifier, this.binding)
+    if ('role' in answer) return answer.role
+    this.challenge = answer.challenge
+    this.exchange = new ScramExchange(answer.challenge.verifier, this.binding)
     responses.authenticationSasl(this.outbox.writer, mechanisms(this.binding))
     this.outbox.flush()
     return undefined
