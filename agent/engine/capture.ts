@@ -218,11 +218,11 @@ async function drain(
   return { count, returned: fields.length === 0 ? undefined : { fields, rows: { count, columns: returned } } }
 }
 
-function keyNames(info: TableInfo): string[] {
+export function keyNames(info: TableInfo): string[] {
   return info.table.primaryKey.map((i) => quoteIdentifier(info.table.columns[i]?.name ?? ''))
 }
 
-function columnIndexes(info: TableInfo, names: readonly string[]): number[] {
+export function columnIndexes(info: TableInfo, names: readonly string[]): number[] {
   return names.map((name) => {
     const index = info.table.columns.findIndex((column) => column.name.toLowerCase() === name.toLowerCase())
     if (index === -1) throw new SqlError('42703', `column "${name}" of ${tableName(info.table)} does not exist or is generated`)
@@ -230,7 +230,7 @@ function columnIndexes(info: TableInfo, names: readonly string[]): number[] {
   })
 }
 
-function keyless(what: string, info: TableInfo): SqlError {
+export function keyless(what: string, info: TableInfo): SqlError {
   return new SqlError('55000', `${what} on ${tableName(info.table)}, which has no primary key, could not be replayed`, {
     hint: `ALTER TABLE ${tableName(info.table)} ADD PRIMARY KEY (…)`,
   })

@@ -29,7 +29,7 @@ export class WrittenRows {
     if (keys.size + rows.count > mostKeys) return void this.#keys.set(name, 'all')
     this.#keys.set(name, keys)
     const columns = change.kind === 'delete' ? rows.columns : table.primaryKey.map((i) => rows.columns[i] as readonly Cell[])
-    for (let row = 0; row < rows.count; row++) keys.add(columns.map((column) => textOf(column[row] as Cell)).join('\0'))
+    for (let row = 0; row < rows.count; row++) keys.add(columns.map((column) => cellText(column[row] as Cell)).join('\0'))
   }
 
   /** A table of which both have the same row. */
@@ -45,7 +45,8 @@ export class WrittenRows {
   }
 }
 
-function textOf(cell: Cell): string {
+/** A cell of a key, as a text of its own. */
+export function cellText(cell: Cell): string {
   return cell instanceof Uint8Array ? Buffer.from(cell).toString('latin1') : String(cell)
 }
 

@@ -9,6 +9,7 @@ import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
 import type { KeptSettings } from './kept-settings.ts'
+import { captureMerge } from './merge.ts'
 import { settleParameters } from './parameters.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
 import { typeOf } from './pgwire/types.ts'
@@ -109,7 +110,7 @@ export class Session implements BackendSession {
       if (shown !== undefined)
         return { sql, statement, parameterTypes: declared, fields: [{ name: shown.name, type: { kind: 'VARCHAR' } }] }
       const answers = statement.kind === 'query' || ('returning' in statement && statement.returning !== undefined)
-      if (!answers && !['insert', 'update', 'delete'].includes(statement.kind))
+      if (!answers && !['insert', 'update', 'delete', 'merge'].includes(statement.kind))
         return { sql, statement, parameterTypes: declared, fields: null }
       await this.#stream?.buffer()
       this.#block.touch()
@@ -344,6 +345,8 @@ export class Session implements BackendSession {
         return answer(await captureUpdate(context, statement, info, parameters), 'UPDATE')
       case 'delete':
         return answer(await captureDelete(context, statement, info, parameters), 'DELETE')
+      case 'merge':
+        return answer(await captureMerge({ ...context, catalog: this.#context.catalog.name }, statement, info, parameters), 'MERGE')
       case 'truncate':
         await captureTruncate(context, statement.targetText, info)
         return 'TRUNCATE TABLE'
@@ -392,4 +395,4 @@ function isReadOnly({ tokens }: Statement): boolean {
 
 /** What DuckDB itself must take a statement for. */
 const queries = [StatementType.SELECT, StatementType.EXPLAIN, StatementType.RELATION]
-const rowChanges = [StatementType.INSERT, StatementType.UPDATE, StatementType.DELETE]
+const rowChanges = [StatementType.INSERT, StatementType.UPDATE, StatementType.DELETE, StatementType.MERGE_INTO]

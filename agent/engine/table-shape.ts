@@ -169,10 +169,10 @@ function onPath(sql: string, path: string): string {
 }
 
 /** The statement that creates it, without indexes and comments. */
-export function createTable({ path, columns, constraints }: TableShape): string {
+export function createTable({ path, columns, constraints }: TableShape, verb = 'CREATE TABLE'): string {
   const parts = columns.map(({ name, sql }) => {
     const own = constraints.filter((constraint) => constraint.inline && constraint.columns[0] === name)
     return [sql, ...own.map(({ type }) => type)].join(' ')
   })
-  return `CREATE TABLE ${path} (${[...parts, ...constraints.filter(({ inline }) => !inline).map(({ sql }) => sql)].join(', ')})`
+  return `${verb} ${path} (${[...parts, ...constraints.filter(({ inline }) => !inline).map(({ sql }) => sql)].join(', ')})`
 }

@@ -4,6 +4,7 @@ import { isQuery } from '../pragmas.ts'
 import { SqlError } from '../sql-error.ts'
 import { type DeleteStatement, parseDelete } from './delete.ts'
 import { separate, withoutStorageParameters } from './lists.ts'
+import { type MergeStatement, parseMerge } from './merge.ts'
 import type { Token } from './tokens.ts'
 
 /** `[catalog.][schema.]name`, as written. */
@@ -37,6 +38,7 @@ export type Statement = { readonly text: string; readonly tokens: readonly Token
       readonly columns: readonly string[] | undefined
       readonly options: readonly Token[]
     }
+  | MergeStatement
   | SchemaStatement
 )
 
@@ -176,11 +178,12 @@ function parseExplain(base: { text: string; tokens: readonly Token[] }): Stateme
   }
   for (; tokens[at]?.text === 'analyze' || tokens[at]?.text === 'verbose'; at++) if (tokens[at]?.text === 'analyze') analyzes = true
   const inner = tokens[at] === undefined ? undefined : parseStatement(text, tokens.slice(at))
-  const allowed = inner?.kind === 'query' || (!analyzes && inner !== undefined && ['insert', 'update', 'delete'].includes(inner.kind))
+  const allowed =
+    inner?.kind === 'query' || (!analyzes && inner !== undefined && ['insert', 'update', 'delete', 'merge'].includes(inner.kind))
   if (!allowed)
     throw unsupported(
       `EXPLAIN${analyzes ? ' ANALYZE' : ''} of anything but a query`,
-      'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE and DELETE',
+      'EXPLAIN without ANALYZE shows the plan of INSERT, UPDATE, DELETE and MERGE',
     )
   return { ...base, kind: 'query' }
 }
@@ -251,7 +254,7 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
     case 'delete':
       return parseDelete(base, verb, find, clause)
     case 'merge':
-      throw unsupported('MERGE', 'use INSERT … ON CONFLICT, UPDATE and DELETE')
+      return parseMerge(base, verb)
     default:
       return { ...base, kind: 'query' }
   }
@@ -277,7 +280,7 @@ function afterWith(tokens: readonly Token[]): number {
 }
 
 /** The columns on the left of `=` in a SET list: `a = …, (b, c) = …, t.d = …`. */
-function assignedColumns(tokens: readonly Token[], from: number, to: number): string[] {
+export function assignedColumns(tokens: readonly Token[], from: number, to: number): string[] {
   const columns: string[] = []
   let atStart = true
   for (let i = from; i < to; i++) {
