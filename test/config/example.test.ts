@@ -34,6 +34,23 @@ test('what the example has in comments is valid as well', () => {
   assert.is(engine.schema, '/etc/daemonguard/schema.sql')
 })
 
+test('users and encryption in the example are valid', () => {
+  const lines = /^( *)# ((?:socket: peer|users:|tls:).*| {2}- \{ name: .*)$/gm
+  assert.is(example.match(lines)?.length, 5)
+  const text = example.replace(/^ *(users: \[\]|tls: null)\n/gm, '').replace('method: trust', 'method: scram-sha-256')
+  const written = text.replace('file:/etc/daemonguard/trader-password', 'x').replace(lines, '$1$2')
+  const { auth, tls } = parse(written, { registry, env: { GRAFANA_PASSWORD: 'y' } }).engine
+  assert.is(auth.socket, 'peer')
+  assert.equal(
+    auth.users.map(({ name, readonly }) => [name, readonly]),
+    [
+      ['trader', false],
+      ['grafana', true],
+    ],
+  )
+  assert.is(tls?.cert, '/etc/daemonguard/tls/cert.pem')
+})
+
 test('quiet hours in the example are valid', () => {
   const entry = /For example: (\["Mon.*\])/.exec(example)?.[1]
   assert.ok(entry)
