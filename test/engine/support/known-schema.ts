@@ -11,6 +11,7 @@ export interface KnownColumn {
   /** undefined: a type that this workload did not make; NULL is all it can write there. */
   readonly type: RandomType | undefined
   readonly generated: boolean
+  readonly inKey: boolean
 }
 
 export interface KnownTable {
@@ -54,12 +55,13 @@ export class KnownSchema {
       const own = constraints.filter(ofTable)
       const list = (columns as string[][]).filter(ofTable).map(([, , name, sql]): KnownColumn => {
         const generated = new RegExp(`[(, ]"?${name}"? [A-Z]+ GENERATED ALWAYS`).test(text as string)
-        return { name: name as string, sql: sql as string, type: this.#types.get(sql as string), generated }
+        const inKey = own.some(([, , type, , column]) => type === 'PRIMARY KEY' && column === name)
+        return { name: name as string, sql: sql as string, type: this.#types.get(sql as string), generated, inKey }
       })
       return {
         path: `${quote(schema as string)}.${quote(table as string)}`,
         columns: list,
-        key: list.filter(({ name }) => own.some(([, , type, , column]) => type === 'PRIMARY KEY' && column === name)),
+        key: list.filter(({ inKey }) => inKey),
         constraints: own.flatMap(([, , type, name]) => (type === 'PRIMARY KEY' || name === null ? [] : [name as string])),
       }
     })
@@ -89,7 +91,7 @@ export class KnownSchema {
 
   /** What a column may be set to. */
   value(column: KnownColumn): string {
-    if (column.type === undefined || this.random.chance(0.1)) return this.random.chance(0.2) ? 'DEFAULT' : 'NULL'
+    if (column.type === undefined || this.random.chance(column.inKey ? 0.01 : 0.1)) return this.random.chance(0.2) ? 'DEFAULT' : 'NULL'
     // Few values for a key, so that statements meet.
     if (column.sql === 'INTEGER' && this.random.chance(0.8)) return String(this.random.int(1, 30))
     return column.type.value(this.random)

@@ -164,9 +164,14 @@ function merge(known: KnownSchema, { path, columns, key }: KnownTable): string {
   const column = rest.length === 0 ? undefined : random.pick(rest)
   const matched = random.pick([
     ' WHEN MATCHED THEN DELETE',
-    column === undefined ? '' : ` WHEN MATCHED THEN UPDATE SET ${quote(column.name)} = s.${quote(column.name)}`,
+    column === undefined ? '' : ` WHEN MATCHED AND random() < 0.7 THEN UPDATE SET ${quote(column.name)} = s.${quote(column.name)}`,
+    ' WHEN MATCHED THEN UPDATE',
+    ' WHEN MATCHED THEN UPDATE BY NAME',
     ' WHEN MATCHED THEN DO NOTHING',
+    '',
   ])
+  const unmatched = random.pick([' WHEN NOT MATCHED BY SOURCE AND random() < 0.2 THEN DELETE', '', ''])
+  const returning = random.pick(['', '', ' RETURNING merge_action, *'])
   const values = names.map((name) => `s.${name}`).join(', ')
-  return `MERGE INTO ${path} AS t USING ${source} AS s ON ${on}${matched} WHEN NOT MATCHED THEN INSERT (${names.join(', ')}) VALUES (${values})`
+  return `MERGE INTO ${path} AS t USING ${source} AS s ON ${on}${matched} WHEN NOT MATCHED THEN INSERT ${random.chance(0.3) ? 'BY NAME' : `(${names.join(', ')}) VALUES (${values})`}${unmatched}${returning}`
 }
