@@ -8,7 +8,7 @@ import type { EncodedTransaction } from '../journal/record.ts'
 import type { JournalWriter } from '../journal/writer.ts'
 import { step } from '../step.ts'
 import type { Connection } from './duckdb.ts'
-import { isOrdinaryAtCommit, toSqlError } from './duckdb-errors.ts'
+import { isOrdinaryAlone, isOrdinaryAtCommit, toSqlError } from './duckdb-errors.ts'
 import { SqlError } from './sql-error.ts'
 
 export interface CommitOptions {
@@ -23,6 +23,14 @@ export interface CommitGuard {
   /** Throws SqlError: the transaction is rolled back. */
   check(): void
   committed(seq: number): void
+}
+
+/** How a transaction of DuckDB's ends. */
+interface Settlement {
+  commit(): Promise<void>
+  rollback(): Promise<void>
+  /** Whether `commit` threw what leaves the instance sound. */
+  isOrdinary(error: unknown): boolean
 }
 
 export class CommitPipeline {
@@ -66,12 +74,22 @@ export class CommitPipeline {
 
   /** The same for several journal transactions that share one transaction of DuckDB's; resolves with the last seq. */
   commitGroup(connection: Connection, group: readonly EncodedTransaction[], guard?: CommitGuard): Promise<number> {
+    const rollback = () => this.#rollback(connection)
+    return this.#settle(group, { commit: () => connection.run('COMMIT'), rollback, isOrdinary: isOrdinaryAtCommit }, guard)
+  }
+
+  /** The same for what one statement writes and DuckDB commits by itself. */
+  commitStatement(group: readonly EncodedTransaction[], statement: () => Promise<void>): Promise<number> {
+    return this.#settle(group, { commit: statement, rollback: async () => {}, isOrdinary: isOrdinaryAlone })
+  }
+
+  #settle(group: readonly EncodedTransaction[], { commit, rollback, isOrdinary }: Settlement, guard?: CommitGuard): Promise<number> {
     return this.alone(async () => {
       const { writer, suspect, now } = this.#options
       try {
         guard?.check()
       } catch (error) {
-        await this.#rollback(connection)
+        await rollback()
         throw error
       }
       step('COMMIT:RESERVE')
@@ -80,15 +98,15 @@ export class CommitPipeline {
         this.refusal = null
       } catch (error) {
         this.refusal = messageOf(error)
-        await this.#rollback(connection)
+        await rollback()
         throw new SqlError('53100', this.refusal, { hint: 'free space on the journal disk; writes resume by themselves' })
       }
       step('COMMIT:DUCKDB')
       try {
-        await connection.run('COMMIT')
+        await commit()
       } catch (error) {
-        if (!isOrdinaryAtCommit(error)) suspect(`COMMIT failed: ${messageOf(error)}`)
-        await this.#rollback(connection)
+        if (!isOrdinary(error)) suspect(`COMMIT failed: ${messageOf(error)}`)
+        await rollback()
         throw toSqlError(error)
       }
       step('COMMIT:APPEND')

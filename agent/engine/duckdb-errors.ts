@@ -79,3 +79,9 @@ export function isOrdinaryAtCommit(error: unknown): boolean {
     ordinaryAtCommit.test(messageOf(error))
   )
 }
+
+/** The same for a statement that DuckDB commits by itself: before its COMMIT an error is ordinary if it is known. */
+export function isOrdinaryAlone(error: unknown): boolean {
+  if (/failed to commit/i.test(messageOf(error))) return isOrdinaryAtCommit(error)
+  return !isFatal(error) && toSqlError(error).code !== 'XX000'
+}

@@ -212,6 +212,11 @@ export class PreparedStatement {
     return new Result(await this.#statement.run())
   }
 
+  /** Runs it where nobody asks for its answer. */
+  async execute(): Promise<void> {
+    await this.#statement.run()
+  }
+
   /** Rows come as they are fetched; the connection stays busy until the end. */
   async stream(): Promise<Result> {
     return new Result(await this.#statement.stream())

@@ -1,19 +1,20 @@
 /**
- * The write buffer: autocommit inserts of many clients that arrive together go through DuckDB's appender in one transaction and share an
- * fsync; each keeps a seq of its own. A group closes as soon as the previous flush has ended, at the latest after `rows` rows or `maxDelay`
+ * The write buffer: autocommit inserts of many clients that arrive together share an fsync, and those into one table a transaction of DuckDB's
+ * (table-writer.ts); each keeps a seq of its own. A group closes as soon as the previous flush has ended, at the latest after `rows` rows or `maxDelay`
  * ms, so that a lone client never waits. If one of a group fails, the group is rolled back and retried one by one: only the culprit fails.
  */
 
 import { messageOf } from '../errors.ts'
 import { TransactionEncoder } from '../journal/record.ts'
-import type { Cell } from '../journal/types.ts'
+import type { Cell, Rows } from '../journal/types.ts'
 import { step } from '../step.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import type { CommitPipeline } from './commit.ts'
-import type { Appender, Connection } from './duckdb.ts'
+import type { Connection } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import type { WriterGate } from './gate.ts'
 import type { ParentLocks } from './parent-locks.ts'
+import { mostRows, TableWriter } from './table-writer.ts'
 import { Transaction } from './transaction.ts'
 
 export interface WriteBufferOptions {
@@ -46,12 +47,13 @@ export class WriteBuffer {
   #entries: Entry[] = []
   #working = false
   #connection: Connection | undefined
-  #appenders = new Map<string, Appender>()
+  /** By the path of their table. */
+  #writers = new Map<string, TableWriter>()
   #version = -1
   #close: (() => void) | undefined
 
   constructor(options: WriteBufferOptions) {
-    this.#options = options
+    this.#options = { ...options, rows: Math.min(options.rows, mostRows) }
   }
 
   /**
@@ -95,51 +97,43 @@ export class WriteBuffer {
   }
 
   async #commitGroup(group: readonly Entry[]): Promise<void> {
+    for (const entries of Map.groupBy(group, (entry) => entry.info.path).values()) await this.#commitTable(entries)
+  }
+
+  async #commitTable(entries: readonly Entry[]): Promise<void> {
     try {
-      const written = new Set(await this.#commit(group))
-      for (const entry of group) entry.resolve(written.has(entry))
+      const written = new Set(await this.#commit(entries))
+      for (const entry of entries) entry.resolve(written.has(entry))
     } catch (error) {
       if (isCorruption(error)) this.#options.corrupt(messageOf(error))
       if (isFatal(error)) this.#options.suspect(messageOf(error))
       const failure = toSqlError(error)
       // Nobody is the culprit when the gate stayed closed: all have waited.
-      if (group.length === 1 || failure.code === '55P03') for (const entry of group) entry.reject(failure)
-      else for (const entry of group) await this.#commitGroup([entry])
+      if (entries.length === 1 || failure.code === '55P03') for (const entry of entries) entry.reject(failure)
+      else for (const entry of entries) await this.#commitTable([entry])
     }
   }
 
-  /** Commits those whose table is still as they knew it; resolves with them. */
+  /** Commits those whose table is still as they knew it; resolves with them. All are of one table. */
   async #commit(all: readonly Entry[]): Promise<readonly Entry[]> {
-    const { gate, locks, pipeline, gateTimeout } = this.#options
-    this.#connection ??= await this.#options.connect()
-    const connection = this.#connection
+    const { gate, locks, pipeline, gateTimeout, catalog } = this.#options
     const transaction = new Transaction(false, pipeline.writer)
     let last: number | undefined
     await gate.enter(transaction.pass, 'shared', gateTimeout)
     try {
-      transaction.see(pipeline.writer.nextSeq - 1, this.#options.catalog.version)
+      transaction.see(pipeline.writer.nextSeq - 1, catalog.version)
       // A schema change may have committed while this group waited. From here on none can.
-      this.#forgetAppenders()
-      const byTable = Map.groupBy(
-        all.filter((entry) => entry.version === this.#version),
-        (entry) => entry.info.path,
-      )
-      // In the order in which they are appended: a child may go in only because its parent, which came later, is in this group too.
-      const group = [...byTable.values()].flat()
-      if (group.length === 0) return group
-      for (const { info } of group) if (info.parents.length > 0) locks.referring(info.parents, transaction)
-      await connection.run('BEGIN TRANSACTION')
-      try {
-        step('GROUP:APPEND')
-        await this.#append(connection, byTable)
-        step('GROUP:COMMIT')
-        last = await pipeline.commitGroup(connection, group.map(encode))
-      } catch (error) {
-        this.#dropAppenders()
-        // A COMMIT that failed has rolled back already.
-        await connection.run('ROLLBACK').catch(() => {})
-        throw error
-      }
+      this.#forgetWriters()
+      const group = all.filter((entry) => entry.version === this.#version)
+      const [first] = group
+      if (first === undefined) return group
+      if (first.info.parents.length > 0) locks.referring(first.info.parents, transaction)
+      step('GROUP:APPEND')
+      const writer = await this.#writer(first.info)
+      const columns = first.info.table.columns.map((_, column) => group.map((entry) => entry.cells[column] as Cell))
+      const encoded = group.map(encode)
+      step('GROUP:COMMIT')
+      last = await pipeline.commitStatement(encoded, () => this.#write(writer, { count: group.length, columns }))
       return group
     } finally {
       locks.release(transaction, last)
@@ -147,29 +141,35 @@ export class WriteBuffer {
     }
   }
 
-  async #append(connection: Connection, byTable: ReadonlyMap<string, readonly Entry[]>): Promise<void> {
-    for (const [path, entries] of byTable) {
-      const { table } = (entries[0] as Entry).info
-      let appender = this.#appenders.get(path)
-      if (appender === undefined) {
-        appender = await connection.appender(table.schema, table.name, this.#options.catalog.name)
-        this.#appenders.set(path, appender)
-      }
-      const columns = table.columns.map((_, column) => entries.map((entry) => entry.cells[column] as Cell))
-      appender.append({ count: entries.length, columns })
-      appender.flush()
+  async #write(writer: TableWriter, rows: Rows): Promise<void> {
+    try {
+      await writer.write(rows)
+    } catch (error) {
+      this.#dropWriters()
+      if (isCorruption(error)) this.#options.corrupt(messageOf(error))
+      throw error
     }
   }
 
-  #forgetAppenders(): void {
-    if (this.#version === this.#options.catalog.version) return
-    this.#version = this.#options.catalog.version
-    this.#dropAppenders()
+  async #writer(info: TableInfo): Promise<TableWriter> {
+    let writer = this.#writers.get(info.path)
+    if (writer === undefined) {
+      this.#connection ??= await this.#options.connect()
+      writer = await TableWriter.open(this.#connection, info, this.#options.catalog.name)
+      this.#writers.set(info.path, writer)
+    }
+    return writer
   }
 
-  #dropAppenders(): void {
-    for (const appender of this.#appenders.values()) appender.close()
-    this.#appenders.clear()
+  #forgetWriters(): void {
+    if (this.#version === this.#options.catalog.version) return
+    this.#version = this.#options.catalog.version
+    this.#dropWriters()
+  }
+
+  #dropWriters(): void {
+    for (const writer of this.#writers.values()) writer.close()
+    this.#writers.clear()
   }
 }
 

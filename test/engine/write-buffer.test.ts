@@ -1,0 +1,81 @@
+// The write buffer's two ways into a table, one row by a prepared INSERT and more by the appender: same rows, same errors, same journal.
+
+import type pg from 'pg'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
+
+const test = suite('write buffer')
+let engine: TestEngine
+let clients: pg.Client[]
+
+const insert = 'INSERT INTO trades VALUES ($1, $2, $3, $4, $5, $6, $7)'
+const all = 'SELECT * FROM trades ORDER BY id'
+
+/** Values of row `id`, every third with NULLs. */
+function row(id: number): unknown[] {
+  const known = id % 3 !== 0
+  const at = known ? '2021-01-08 13:37:00.278' : null
+  return [id, 1, at, '39432.48', known ? 0.5 : null, known ? id % 2 === 0 : null, known ? `näme ${id}` : null]
+}
+
+const add = (client: pg.Client, values: unknown[]) => codeOf(client.query({ name: 'insert', text: insert, values }))
+
+test.before(async () => {
+  engine = await TestEngine.start()
+  await engine.sql(
+    'CREATE TABLE symbols (id INTEGER PRIMARY KEY)',
+    'INSERT INTO symbols VALUES (1)',
+    `CREATE TABLE trades (id BIGINT PRIMARY KEY, symbol INTEGER NOT NULL REFERENCES symbols (id), traded_at TIMESTAMP, price DECIMAL(18,8) CHECK (price > 0),
+      quantity DOUBLE, maker BOOLEAN, note VARCHAR)`,
+  )
+  clients = await Promise.all(Array.from({ length: 16 }, () => engine.connect()))
+})
+
+test.after(() => engine.kill())
+
+test('rows of a lone client and of many at once are there, and after a replay too', async () => {
+  for (let id = 0; id < 30; id++) assert.is(await add(clients[0] as pg.Client, row(id)), undefined)
+  await Promise.all(
+    clients.map(async (client, i) => {
+      for (let n = 0; n < 30; n++) assert.is(await add(client, row(1000 + n * 16 + i)), undefined)
+    }),
+  )
+  const live = await rowsOf(clients[0] as pg.Client, all)
+  assert.is(live.length, 510)
+  assert.equal(live[1], ['1', '1', '2021-01-08 13:37:00.278', '39432.48000000', '0.5', 'f', 'näme 1'])
+  assert.equal(live[3], ['3', '1', null, '39432.48000000', null, null, null])
+  await engine.restart()
+  clients = await Promise.all(clients.map(() => engine.connect()))
+  assert.equal(await rowsOf(clients[0] as pg.Client, all), live)
+})
+
+const wrong: readonly [code: string, values: unknown[]][] = [
+  ['23505', row(1)],
+  ['23503', [9001, 2, null, '1', null, null, null]],
+  ['23514', [9002, 1, null, '-1', null, null, null]],
+]
+
+for (const [code, values] of wrong) {
+  test(`a row that fails with ${code} leaves nothing, alone and in a group, and takes no other with it`, async () => {
+    const [first, ...rest] = clients as [pg.Client, ...pg.Client[]]
+    const before = await rowsOf(first, 'SELECT count(*) FROM trades')
+    assert.is(await add(first, values), code)
+    assert.equal(await rowsOf(first, 'SELECT count(*) FROM trades'), before)
+    const base = Number(code) * 1000
+    const codes = await Promise.all([add(first, values), ...rest.map((client, i) => add(client, row(base + i)))])
+    assert.equal(codes, [code, ...rest.map(() => undefined)])
+    assert.equal(await rowsOf(first, `SELECT count(*) FROM trades WHERE id >= ${base}`), [[String(rest.length)]])
+    await first.query(`DELETE FROM trades WHERE id >= ${base}`)
+  })
+}
+
+test('a schema change between two inserts of the same statement is seen by the second', async () => {
+  const [first] = clients as [pg.Client, ...pg.Client[]]
+  assert.is(await add(first, row(8003)), undefined)
+  await engine.sql('ALTER TABLE trades RENAME COLUMN note TO remark')
+  assert.is(await add(first, row(8002)), undefined)
+  assert.equal(await rowsOf(first, 'SELECT remark FROM trades WHERE id >= 8002 ORDER BY id'), [['näme 8002'], ['näme 8003']])
+})
+
+test.run()
