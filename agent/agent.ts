@@ -6,6 +6,7 @@
 import { type AgentControl, serveAgentControl } from './agent-control.ts'
 import { handlersOf } from './agent-handlers.ts'
 import { Alerts } from './alerts.ts'
+import { CertificateWatch } from './certificate-watch.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, inQuietHours } from './config.ts'
 import { Consumers } from './consumers.ts'
@@ -49,6 +50,8 @@ export class Agent {
   readonly scheduler: Scheduler
   readonly supervisor: Supervisor
   readonly plugins: PluginHost
+  /** Null without `engine.tls`. */
+  readonly certificate: CertificateWatch | null
   /** Which snapshot the next restore takes. */
   readonly chosen: ChosenSnapshots
   /** The engine that serves now; every call rejects when there is none. */
@@ -76,6 +79,9 @@ export class Agent {
     this.incidents = new IncidentStore({ directory: this.paths.incidents, clock, log: log.child({ part: 'incidents' }) })
     this.alerts = new Alerts({ targets: config.agent.alerts, host: config.agent.name, log: log.child({ part: 'alerts' }), clock })
     this.scheduler = new Scheduler({ clock, log: log.child({ part: 'scheduler' }) })
+    const { tls } = config.engine
+    const alert = (message: string, details: Record<string, unknown>) => this.alerts.raise('agent', message, details)
+    this.certificate = tls === null ? null : new CertificateWatch({ files: tls, clock, scheduler: this.scheduler, alert })
     this.chosen = new ChosenSnapshots(this.paths.snapshots)
     this.supervisor = createSupervisor({
       config,
@@ -123,6 +129,7 @@ export class Agent {
     }
     this.#consumers.expectDatabase()
     await this.#serveStatus()
+    this.certificate?.start()
     this.supervisor.onEngine((state) => this.#engineIs(state))
     this.supervisor.onJournalDamage(() => void this.#snapshotAtOnce())
     await this.supervisor.start()

@@ -8,11 +8,13 @@ import net from 'node:net'
 import path from 'node:path'
 import { readIdentity } from './certificate.ts'
 import { type KeyPath, keyName } from './config/problem.ts'
+import { valueAt } from './config/validate.ts'
 import { type Config, documentOf, type Problem } from './config.ts'
 import { freeBytes } from './disk.ts'
+import { looksLikeVerifier } from './engine/pgwire/scram.ts'
 import { codeOf } from './errors.ts'
 import { pathsOf } from './paths.ts'
-import type { Address } from './values.ts'
+import { type Address, exposure } from './values.ts'
 
 /** Least free space, bytes: journal segments are laid out ahead, and a checkpoint needs room beside the file. */
 const leastFree = 256 * 1024 * 1024
@@ -48,6 +50,7 @@ export async function checkEnvironment(config: Config): Promise<Problem[]> {
     for (const { file, message, hint, severity } of readIdentity(engine.tls, Date.now()).flaws)
       report(['engine', 'tls', file], message, hint, severity === 'warning')
   }
+  for (const index of engine.auth.users.keys()) checkPassword(config, ['engine', 'auth', 'users', index, 'password'], report)
   for (const [index, alert] of agent.alerts.entries())
     if ('exec' in alert) checkCommand(alert.exec[0]!, ['agent', 'alerts', index, 'exec'], report)
   await checkPort(agent.listen, ['agent', 'listen'], { socket: paths.agentSocket, file: paths.agentFile }, report)
@@ -130,6 +133,15 @@ function checkLocalDisk(directory: string | undefined, key: KeyPath, report: Rep
       `${directory} is on a network file system (${name}), where locks and fsync cannot be relied on`,
       'choose a directory on a local disk',
     )
+}
+
+/** A password that stands in the config itself is as public as the config. */
+function checkPassword(config: Config, key: KeyPath, report: Report): void {
+  const document = documentOf(config)
+  const written = valueAt(document.value, key)
+  if (typeof written !== 'string' || written.startsWith('file:') || looksLikeVerifier(written) || document.isExpanded(key)) return
+  const exposed = statOf(config.file) === undefined ? undefined : exposure(config.file)
+  if (exposed !== undefined) report(key, exposed.message, `${exposed.hint}; or write what \`daemonguard password\` prints`)
 }
 
 /** The database file, if it is there, can be read and written; if it lies outside of data_dir, its directory is usable as well. */

@@ -17,6 +17,7 @@ export async function collectStatus(agent: Agent, pageProblem: string | null): P
   const plugins = agent.plugins.reports()
   const incidents = openFirst(agent.incidents.list(500)).slice(0, shownIncidents)
   const problems = problemsOf(agent, engine, plugins, incidents)
+  problems.push(...(agent.certificate?.problems() ?? []))
   if (pageProblem !== null) problems.push(pageProblem)
   const time = clock.now()
   return {

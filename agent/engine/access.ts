@@ -12,6 +12,9 @@ import type { Challenge, Gatekeeper, Role, Visitor } from './pgwire/login.ts'
 import { defaultIterations, impossibleVerifier, makeVerifier, parseVerifier, saltLength, type Verifier } from './pgwire/scram.ts'
 import { SqlError } from './sql-error.ts'
 
+/** A stranger's name may be as long as a startup packet. */
+const longestNameLogged = 100
+
 export interface AuthConfig {
   /** Over TCP. */
   readonly method: 'trust' | 'scram-sha-256'
@@ -138,6 +141,6 @@ export class Access implements Gatekeeper {
   }
 
   #report({ user, address }: Visitor, reason: string): void {
-    this.#log.warn({ user, address, reason }, 'a login was refused')
+    this.#log.warn({ user: user.slice(0, longestNameLogged), address, reason }, 'a login was refused')
   }
 }

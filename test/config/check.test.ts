@@ -132,6 +132,19 @@ test('a port that another program has is told; one of our own engine is fine', a
   })
 })
 
+test('a password that stands in a config which every user can read is told; a verifier or a variable is not', async () => {
+  const directory = temporaryDirectory('check')
+  fs.writeFileSync(path.join(directory, 'config.yaml'), '', { mode: 0o644 })
+  const verifier = `SCRAM-SHA-256$4096:AAAA$${'A'.repeat(43)}=:${'A'.repeat(43)}=`
+  const users = `{ name: a, password: x }, { name: b, password: "${verifier}" }, { name: c, password: "\${PW:-x}" }`
+  const config = await configIn(directory, { engine: `auth: { method: scram-sha-256, users: [${users}] }` })
+  const [problem, ...rest] = await checkEnvironment(config)
+  assert.equal([problem?.line, problem?.key, rest], [6, 'engine.auth.users[0].password', []])
+  assert.match(`${problem?.message} ${problem?.hint}`, /every user of this machine may use it.* chmod 600 .*daemonguard password/)
+  fs.chmodSync(path.join(directory, 'config.yaml'), 0o640)
+  assert.equal(await checkEnvironment(config), [])
+})
+
 test('an address that this machine does not have is told', async () => {
   const directory = temporaryDirectory('check')
   const config = await configIn(directory)

@@ -1,5 +1,6 @@
 /** The gate in detail: names that cannot be probed, guesses that are slowed down, strangers that hold nobody up. */
 
+import pg from 'pg'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Access, type AuthConfig } from '../../agent/engine/access.ts'
@@ -123,6 +124,25 @@ test('a hundred logins that wait after wrong passwords keep no good one waiting'
     assert.equal([body.readInt32BE(0), body.toString('latin1', 4, 6)], [11, 'r='])
     good.destroy()
     for (const client of waiting) client.destroy()
+  } finally {
+    await wire.stop()
+  }
+})
+
+test('the agent gets in when every place is taken', async () => {
+  const gatekeeper = await access({ method: 'trust', users: [] })
+  const wire = await startWire({ gatekeeper, maxConnections: 2 })
+  const about = { host: '127.0.0.1', port: wire.port, database: 'db' }
+  try {
+    const taken = [await RawClient.ready(wire.port), await RawClient.ready(wire.port)]
+    const third = await RawClient.connect(wire.port)
+    third.send(startup())
+    assert.is(errorFields((await third.untilClosed())[0]).C, '53300')
+    const agent = new pg.Client({ ...about, user: 'daemonguard-agent', password: gatekeeper.agentPassword })
+    await agent.connect()
+    assert.equal((await agent.query('SELECT 1 AS n')).rows, [{ n: 1 }])
+    await agent.end()
+    for (const client of taken) client.destroy()
   } finally {
     await wire.stop()
   }

@@ -43,8 +43,8 @@ export interface ConnectionOptions {
   readonly log: Log
   /** How long a client may take to log in, ms. */
   readonly startupTimeout: number
-  /** Whether one more session may be opened; counts this one if so. */
-  admit(): boolean
+  /** Whether one more session may be opened for this role; counts this one if so. */
+  admit(role: Role): boolean
   /** A CancelRequest for another connection. */
   cancel(id: number, secret: number): void
   /** The socket is closed and the session has ended. Called once. */
@@ -281,7 +281,7 @@ export class Connection implements ConversationHost {
     const { options, outbox, socket } = this
     const { packet } = this.login
     const { writer } = outbox
-    if (!options.admit())
+    if (!options.admit(role))
       throw new SqlError('53300', 'too many connections', { severity: 'FATAL', hint: 'Close unused connections, or use a pool.' })
     const applicationName = packet.parameters.get('application_name') ?? ''
     const session = await options.backend.open({

@@ -5,6 +5,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import path from 'node:path'
 import type { CertificateFiles } from '../../certificate.ts'
 import { type Clock, systemClock } from '../../clock.ts'
+import { agentUser } from '../../control-protocol.ts'
 import * as disk from '../../disk.ts'
 import { codeOf, DaemonGuardError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
@@ -167,7 +168,13 @@ export class Listener {
       version: this.options.version,
       log: this.options.log,
       startupTimeout: this.options.startupTimeout ?? 30_000,
-      admit: () => this.admitted.size < this.maxConnections && this.admitted.add(id).has(id) && this.strangers.delete(connection),
+      admit: (role) => {
+        // The agent finds a place when there is none: a probe that is refused would be taken for an engine that is ill.
+        if (this.admitted.size >= this.maxConnections && role.name !== agentUser) return false
+        this.strangers.delete(connection)
+        this.admitted.add(id)
+        return true
+      },
       cancel: (target, key) => {
         const found = this.connections.get(target)
         if (found?.secret === key) found.connection.cancel()
