@@ -19,6 +19,7 @@ import type { Clause, Statement } from './sql/statement.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
+import { captureUpsertOfParent } from './upsert.ts'
 
 /** What a changing statement answers: how many rows, and the rows of the client's own RETURNING. */
 export interface Captured {
@@ -30,6 +31,8 @@ export interface CaptureContext {
   readonly executor: Executor
   readonly transaction: Transaction
   readonly locks: ParentLocks
+  /** Name of the guarded database. */
+  readonly catalog: string
 }
 
 type Insert = Extract<Statement, { kind: 'insert' }>
@@ -46,21 +49,29 @@ export async function captureInsert(
   const keyed = table.primaryKey.length > 0
   if ((action === 'update' || action === 'replace') && !keyed) throw keyless('INSERT … ON CONFLICT DO UPDATE', info)
   context.locks.referring(info.parents, context.transaction)
+  const changed = action === 'update' || action === 'replace' ? columnsOnConflict(statement, info) : undefined
+  if (changed !== undefined) lockReferenced(context, info, changed)
+  if (changed !== undefined && info.referenced) return captureUpsertOfParent(context, statement, info, parameters, changed)
   const result = await context.executor.run(insertSql(statement), parameters)
   return drain(context.transaction, result, info.image.length, (rows) => {
     const images = imagesOf(info, rows)
-    if (action === 'update' || action === 'replace') {
-      const assigned =
-        statement.conflict.action === 'update' ? columnIndexes(info, statement.conflict.assigned) : table.columns.map((_, i) => i)
-      if (statement.conflict.action === 'update' && assigned.some((i) => table.primaryKey.includes(i))) {
-        throw new SqlError('0A000', 'ON CONFLICT DO UPDATE cannot change the primary key', {
-          hint: 'DELETE the row and INSERT the new one',
-        })
-      }
-      return { kind: 'upsert', table, rows: images, changed: assigned.filter((i) => !table.primaryKey.includes(i)) }
-    }
-    return { kind: 'insert', table, rows: images }
+    return changed === undefined ? { kind: 'insert', table, rows: images } : { kind: 'upsert', table, rows: images, changed }
   })
+}
+
+/** The columns that an INSERT sets on a conflict, without the key. */
+function columnsOnConflict({ conflict }: Insert, info: TableInfo): number[] {
+  const { columns, primaryKey } = info.table
+  const assigned = conflict.action === 'update' ? columnIndexes(info, conflict.assigned) : columns.map((_, i) => i)
+  if (conflict.action === 'update' && assigned.some((i) => primaryKey.includes(i))) {
+    throw new SqlError('0A000', 'ON CONFLICT DO UPDATE cannot change the primary key', { hint: 'DELETE the row and INSERT the new one' })
+  }
+  return assigned.filter((i) => !primaryKey.includes(i))
+}
+
+/** A change of columns that foreign keys reference is as good as a DELETE for those who write children. */
+export function lockReferenced({ locks, transaction }: CaptureContext, info: TableInfo, changed: readonly number[]): void {
+  if (changed.some((i) => info.referencedColumns.includes(i))) locks.deleting(tableName(info.table), transaction)
 }
 
 /** The INSERT with its images asked for, before what the client itself wants returned. */
@@ -118,7 +129,7 @@ export async function captureUpdate(
   if (info.parents.length > 0) context.locks.referring(info.parents, context.transaction)
   const keys = await affectedKeys(context.executor, statement, info, parameters)
   const movesKey = changed.some((i) => table.primaryKey.includes(i))
-  if (movesKey && info.referenced) context.locks.deleting(tableName(table), context.transaction)
+  lockReferenced(context, info, movesKey ? [...changed, ...info.referencedColumns] : changed)
   const restricted = restrictedUpdate(statement, keys)
   if (movesKey) return updateKeys(context.transaction, statement, info, keys, restricted)
 
@@ -162,8 +173,7 @@ function restrictedUpdate(statement: Update, keys: AffectedKeys): string {
 async function returnedByKey(statement: Update, keys: AffectedKeys) {
   const wanted: Clause | undefined = statement.returning
   if (wanted === undefined) return undefined
-  if (statement.from !== undefined)
-    throw new SqlError('0A000', 'UPDATE … FROM … RETURNING is not supported', { hint: 'SELECT the rows after the UPDATE' })
+  // Columns of FROM are not among those that DuckDB's own RETURNING knows.
   const list = statement.text.slice(wanted.start, wanted.end)
   const sql = `SELECT ${list} FROM ${statement.targetText} WHERE ${keys.condition(statement.qualifier)}`
   const result = await keys.run(sql)

@@ -23,6 +23,8 @@ export interface TableInfo {
   readonly parents: readonly string[]
   /** True when other tables' foreign keys reference it. */
   readonly referenced: boolean
+  /** Indexes in `table.columns` of the columns that those reference. */
+  readonly referencedColumns: readonly number[]
   /** `"schema"."name"`, or the temporary table's path. */
   readonly path: string
 }
@@ -115,7 +117,7 @@ export class Catalog {
     const primaryKey = keyNames.map((column) => kept.findIndex((candidate) => candidate.name === column))
     const parents = foreignKeys.map(([, , parent]) => `${schema}.${parent}`)
     const children = await connection.all(
-      `SELECT 1 FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND referenced_table = ${quoteString(table)} LIMIT 1`,
+      `SELECT DISTINCT unnest(referenced_column_names) FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND referenced_table = ${quoteString(table)}`,
     )
     return {
       table: { schema, name: table, columns: kept, primaryKey },
@@ -124,6 +126,7 @@ export class Catalog {
       defaults,
       parents,
       referenced: children.length > 0,
+      referencedColumns: children.map(([column]) => kept.findIndex((candidate) => candidate.name === column)),
       path,
     }
   }

@@ -6,6 +6,7 @@
 import type { TableInfo } from './catalog.ts'
 import { constraintNamed, createNames, forgetName, keepName, postgresNames, writtenNames } from './constraint-names.ts'
 import { Rebuild } from './rebuild.ts'
+import { orphansOf } from './references.ts'
 import type { SchemaContext } from './schema-change.ts'
 import { type ConstraintChange, sameName, type WrittenConstraint } from './sql/constraint.ts'
 import type { SchemaStatement } from './sql/statement.ts'
@@ -233,14 +234,10 @@ async function refuseOrphans(
   columns: readonly string[],
   keys: readonly string[],
 ): Promise<void> {
-  const own = columns.map((column) => `t.${quoteIdentifier(column)}`)
-  const parentPath = `${quoteIdentifier(shape.schema)}.${quoteIdentifier(parent)}`
-  const join = keys.map((key, i) => `p.${quoteIdentifier(key)} = ${own[i]}`).join(' AND ')
-  const where = `${own.map((column) => `${column} IS NOT NULL`).join(' AND ')} AND NOT EXISTS (SELECT 1 FROM ${parentPath} AS p WHERE ${join})`
-  const from = `FROM ${shape.path} AS t WHERE ${where}`
+  const from = orphansOf(shape.path, columns, `${quoteIdentifier(shape.schema)}.${quoteIdentifier(parent)}`, keys)
   const [row] = await context.executor.connection.all(`SELECT count(*) ${from}`)
   if (Number(row?.[0]) === 0) return
-  const values = await firstValues(context, `SELECT DISTINCT ${own.join(', ')} ${from}`, columns)
+  const values = await firstValues(context, `SELECT DISTINCT ${quotedList(columns)} ${from}`, columns)
   throw new SqlError(
     '23503',
     `${row?.[0]} rows of ${shape.name} have a (${columns.join(', ')}) that is not in ${parent} (${keys.join(', ')}): ${values.text}`,

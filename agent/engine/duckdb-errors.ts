@@ -21,6 +21,7 @@ const states: readonly (readonly [pattern: RegExp, code: string])[] = [
   [/^Catalog Error: .*Schema.* does not exist/s, '3F000'],
   [/^Catalog Error: .*Type.* does not exist/s, '42704'],
   [/^Catalog Error: .*already exists/s, '42P07'],
+  [/^Catalog Error: .*(main key table|an index depends on it|involved in the foreign key)/s, '2BP01'],
   [/^Catalog Error/, '42704'],
   [/^Binder Error: .*(Referenced column|column).*not found/s, '42703'],
   [/^Binder Error: .*(ambiguous)/is, '42702'],
@@ -40,13 +41,25 @@ const states: readonly (readonly [pattern: RegExp, code: string])[] = [
   [/No space left on device/, '53100'],
 ]
 
+const limitations = / If this is an unexpected constraint violation, please refer to our foreign key limitations in the documentation$/
+
+/** What to do about errors that are DuckDB's own limits. */
+const hints: readonly (readonly [pattern: RegExp, hint: string])[] = [
+  [
+    /is still referenced by a foreign key/,
+    'children that this transaction itself has deleted count as well: COMMIT their DELETE first; of a referenced row, lists and columns with an index cannot change',
+  ],
+  [/Adding columns with constraints/, 'ADD COLUMN with its DEFAULT first, then ALTER COLUMN … SET NOT NULL, or ADD CONSTRAINT'],
+]
+
 /** An error from running a statement, for the client. */
 export function toSqlError(error: unknown): SqlError {
   if (error instanceof SqlError) return error
   // The Node binding says where it happened before DuckDB says what.
   const message = messageOf(error).replace(/^Failed to (extract statements|append|bind value): /, '')
   const code = states.find(([pattern]) => pattern.test(message))?.[1] ?? 'XX000'
-  return new SqlError(code, message, { cause: error })
+  const hint = hints.find(([pattern]) => pattern.test(message))?.[1]
+  return new SqlError(code, message.replace(limitations, ''), hint === undefined ? { cause: error } : { cause: error, hint })
 }
 
 /** After one of these a DuckDB instance cannot be trusted, whatever it was doing: never checkpoint it again (duckdb.md 2 and 3). */

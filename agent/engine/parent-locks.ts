@@ -36,6 +36,11 @@ export class ParentLocks {
     }
   }
 
+  /** Whether it has deleted rows of one of `parents`, or changed their keys. */
+  deletes(transaction: Transaction, parents: readonly string[]): boolean {
+    return parents.some((parent) => this.#parents.get(parent)?.deleters.has(transaction))
+  }
+
   /** The transaction has ended; `seq` is undefined when it was rolled back. */
   release(transaction: Transaction, seq: number | undefined): void {
     for (const use of this.#parents.values()) {

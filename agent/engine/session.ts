@@ -1,27 +1,24 @@
 /** One client session: runs its statements in order, keeps its transaction's state as Postgres does, and captures what it changes. */
 
 import { Block, type BlockContext, readOnlyError } from './block.ts'
-import { type Captured, captureDelete, captureInsert, captureTruncate, captureUpdate } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
-import { copyIn, copyTarget } from './copy-in.ts'
 import { type Database, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
 import type { KeptSettings } from './kept-settings.ts'
-import { captureMerge } from './merge.ts'
 import { settleParameters } from './parameters.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
 import { typeOf } from './pgwire/types.ts'
 import { cellsOf, type InsertPlan, plainInsert, planInsert } from './plain-insert.ts'
 import { runPragma } from './pragmas.ts'
+import { type Answer, changeRows } from './row-change.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import { Settings } from './settings.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
 import { lowerCase, splitStatements, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
-import type { Transaction } from './transaction.ts'
 import type { WriteBuffer } from './write-buffer.ts'
 
 /** What all sessions share. */
@@ -48,9 +45,6 @@ interface Prepared extends PreparedQuery {
   /** How it fills its table, as of a version of the catalog. */
   planned?: { readonly version: number; readonly info: TableInfo; readonly plan: InsertPlan | undefined }
 }
-
-/** What a statement answers: rows, or a tag. */
-type Answer = RowStream | string
 
 export class Session implements BackendSession {
   #context: SessionContext
@@ -336,33 +330,9 @@ export class Session implements BackendSession {
     }
     const transaction = await this.#block.forWriting('shared')
     const info = await this.#table(statement.target)
-    if (statement.kind === 'copy-in') return this.#copy(statement, info, transaction, sink)
-    const context = { executor: this.#executor, transaction, locks: this.#context.locks }
-    switch (statement.kind) {
-      case 'insert':
-        return answer(await captureInsert(context, statement, info, parameters), 'INSERT 0')
-      case 'update':
-        return answer(await captureUpdate(context, statement, info, parameters), 'UPDATE')
-      case 'delete':
-        return answer(await captureDelete(context, statement, info, parameters), 'DELETE')
-      case 'merge':
-        return answer(await captureMerge({ ...context, catalog: this.#context.catalog.name }, statement, info, parameters), 'MERGE')
-      case 'truncate':
-        await captureTruncate(context, statement.targetText, info)
-        return 'TRUNCATE TABLE'
-    }
-  }
-
-  async #copy(
-    statement: Extract<Statement, { kind: 'copy-in' }>,
-    info: TableInfo,
-    transaction: Transaction,
-    sink: StatementSink,
-  ): Promise<string> {
-    const target = copyTarget(info, statement.columns, statement.options)
-    this.#context.locks.referring(info.parents, transaction)
-    const count = await copyIn(this.#executor, transaction, target, sink.copyIn('text', target.columns.length))
-    return `COPY ${count}`
+    const { locks, catalog } = this.#context
+    const context = { executor: this.#executor, transaction, locks, catalog: catalog.name }
+    return changeRows(context, statement, info, parameters, sink)
   }
 
   /** Temporary tables work, and are not journaled. */
@@ -380,11 +350,6 @@ export class Session implements BackendSession {
     const cacheable = !this.#temporary && !this.#block.schemaChanged
     return this.#context.catalog.table(this.#executor.connection, name, this.#settings.searchPath, cacheable)
   }
-}
-
-function answer(captured: Captured, verb: string): Answer {
-  const tag = `${verb} ${captured.count}`
-  return captured.returned === undefined ? tag : new MemoryRows(captured.returned.fields, captured.returned.rows, tag)
 }
 
 function isReadOnly({ tokens }: Statement): boolean {

@@ -73,7 +73,8 @@ test('a foreign key onto a table with rows is enforced both ways, and all else o
   const after = await stateOf(client)
   const withoutKey = (lines: string[] = []) =>
     lines.map((line) => line.replace(', FOREIGN KEY (broker_id) REFERENCES brokers(broker_id)', ''))
-  assert.is(difference(before, { ...after, tables: withoutKey(after.tables) }), '')
+  const constraints = after.constraints?.filter((line) => !line.includes('FOREIGN KEY (broker_id)')) ?? []
+  assert.is(difference(before, { ...after, tables: withoutKey(after.tables), constraints }), '')
   assert.equal(await rowsOf(client, plan), rows)
   assert.is(await codeOf(client.query('INSERT INTO trades (broker_id, price, note) VALUES (9, 1, NULL)')), '23503')
   assert.is(await codeOf(client.query('DELETE FROM brokers WHERE broker_id = 1')), '23503')

@@ -14,7 +14,14 @@ export type Statement = { readonly text: string; readonly tokens: readonly Token
   | { readonly kind: 'begin' | 'commit' | 'rollback' | 'query' | 'session' | 'pragma' | 'checkpoint' | 'vacuum' | 'probe' }
   /** Several of a kind in one transaction, answered as one. */
   | { readonly kind: 'list'; readonly parts: readonly Statement[] }
-  | { readonly kind: 'insert'; readonly target: QualifiedName; readonly conflict: Conflict; readonly returning: Clause | undefined }
+  | {
+      readonly kind: 'insert'
+      readonly target: QualifiedName
+      /** [start, end) of the target, without an alias. */
+      readonly targetText: readonly [number, number]
+      readonly conflict: Conflict
+      readonly returning: Clause | undefined
+    }
   | {
       readonly kind: 'update'
       /** `WITH …`, or ''. */
@@ -226,7 +233,8 @@ function parseDml(base: { text: string; tokens: readonly Token[] }, verb: number
               : { action: 'update', assigned: assignedColumns(tokens, set + 1, Math.min(...stop, tokens.length)) }
         }
       }
-      return { ...base, kind: 'insert', target: name, conflict, returning: clause('returning', next) }
+      const targetText = [(tokens[at] as Token).start, (tokens[next - 1] as Token).end] as const
+      return { ...base, kind: 'insert', target: name, targetText, conflict, returning: clause('returning', next) }
     }
     case 'update': {
       const { name, next } = qualifiedName(tokens, verb + 1)

@@ -1,0 +1,60 @@
+/** One statement that changes rows of a table: run, captured, and checked for what DuckDB lets pass. */
+
+import { type CaptureContext, type Captured, captureDelete, captureInsert, captureTruncate, captureUpdate } from './capture.ts'
+import type { TableInfo } from './catalog.ts'
+import { copyIn, copyTarget } from './copy-in.ts'
+import { captureMerge } from './merge.ts'
+import type { Parameter, RowStream, StatementSink } from './pgwire/backend.ts'
+import { refuseDangling } from './references.ts'
+import { MemoryRows } from './row-stream.ts'
+import type { QualifiedName, Statement } from './sql/statement.ts'
+
+/** What a statement answers: rows, or a tag. */
+export type Answer = RowStream | string
+
+type RowStatement = Extract<Statement, { target: QualifiedName }>
+
+export async function changeRows(
+  context: CaptureContext,
+  statement: RowStatement,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+  sink: StatementSink,
+): Promise<Answer> {
+  const changed = await run(context, statement, info, parameters, sink)
+  const { locks, transaction, executor, catalog } = context
+  if (locks.deletes(transaction, info.parents)) await refuseDangling(executor.connection, catalog, info)
+  return changed
+}
+
+async function run(
+  context: CaptureContext,
+  statement: RowStatement,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+  sink: StatementSink,
+): Promise<Answer> {
+  switch (statement.kind) {
+    case 'insert':
+      return answer(await captureInsert(context, statement, info, parameters), 'INSERT 0')
+    case 'update':
+      return answer(await captureUpdate(context, statement, info, parameters), 'UPDATE')
+    case 'delete':
+      return answer(await captureDelete(context, statement, info, parameters), 'DELETE')
+    case 'merge':
+      return answer(await captureMerge(context, statement, info, parameters), 'MERGE')
+    case 'truncate':
+      await captureTruncate(context, statement.targetText, info)
+      return 'TRUNCATE TABLE'
+    case 'copy-in': {
+      const target = copyTarget(info, statement.columns, statement.options)
+      context.locks.referring(info.parents, context.transaction)
+      return `COPY ${await copyIn(context.executor, context.transaction, target, sink.copyIn('text', target.columns.length))}`
+    }
+  }
+}
+
+function answer(captured: Captured, verb: string): Answer {
+  const tag = `${verb} ${captured.count}`
+  return captured.returned === undefined ? tag : new MemoryRows(captured.returned.fields, captured.returned.rows, tag)
+}

@@ -1,0 +1,226 @@
+// deadline: 180s
+// Where DuckDB 1.5 answers wrongly, or refuses what should pass (duckdb.md, sections 3 and 8): what the engine makes of it, also after a kill.
+
+import type pg from 'pg'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { ExitCode } from '../../agent/errors.ts'
+import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
+import { difference, stateOf } from './support/state.ts'
+
+const test = suite('traps')
+let engine: TestEngine
+let one: pg.Client
+let two: pg.Client
+
+async function connectAll(): Promise<void> {
+  ;[one, two] = await Promise.all([engine.connect(), engine.connect()])
+}
+
+async function killAndCompare(): Promise<void> {
+  const live = await stateOf(one)
+  await engine.restart()
+  await connectAll()
+  assert.equal([engine.control.hello.recovery.refused, engine.control.hello.recovery.gaps], [[], []])
+  assert.is(difference(live, await stateOf(one)), '')
+}
+
+/** Runs statements in one transaction; the code of the first that fails. */
+async function together(...texts: string[]): Promise<string | undefined> {
+  await one.query('BEGIN')
+  for (const text of texts) {
+    const code = await codeOf(one.query(text))
+    if (code === undefined) continue
+    await one.query('ROLLBACK')
+    return code
+  }
+  return codeOf(one.query('COMMIT'))
+}
+
+const orphans = () =>
+  rowsOf(one, 'SELECT * FROM child WHERE p NOT IN (SELECT id FROM parent) OR u NOT IN (SELECT u FROM parent WHERE u IS NOT NULL)')
+
+test.before(async () => {
+  engine = await TestEngine.start()
+  await connectAll()
+})
+test.after(() => engine.kill())
+
+test.before.each(async () => {
+  for (const client of [one, two]) await client.query('ROLLBACK')
+  for (const name of ['child', 'parent', 't']) await one.query(`DROP TABLE IF EXISTS ${name}`)
+  await one.query(`
+    CREATE TABLE parent (id INTEGER PRIMARY KEY, u INTEGER UNIQUE, v VARCHAR DEFAULT 'none', w DOUBLE DEFAULT random(), l INTEGER[], g INTEGER AS (id * 2));
+    CREATE TABLE child (id INTEGER PRIMARY KEY, p INTEGER REFERENCES parent, u INTEGER REFERENCES parent (u));
+    CREATE TABLE t (id INTEGER PRIMARY KEY, u INTEGER UNIQUE, v VARCHAR);
+    CREATE INDEX t_v ON t (v);
+    INSERT INTO parent (id, u, v, l) SELECT i, i, 'v' || i, [i] FROM range(5) r(i);
+    INSERT INTO child VALUES (1, 1, 1), (2, 2, NULL);
+    INSERT INTO t SELECT i, i, 'v' || i FROM range(10) r(i)`)
+})
+
+test('a child of a parent that the same transaction has deleted, or given another key, is refused', async () => {
+  for (const away of ['DELETE FROM parent WHERE id = 4', 'UPDATE parent SET id = 40 WHERE id = 4']) {
+    assert.is(await together(away, 'INSERT INTO child VALUES (9, 4, NULL)'), '23503', away)
+    assert.is(await together(away, 'INSERT INTO child SELECT 9, 4, NULL ON CONFLICT DO NOTHING'), '23503', away)
+    assert.is(await together(away, 'UPDATE child SET p = 4 WHERE id = 2'), '23503', away)
+    assert.is(
+      await together(
+        away,
+        'MERGE INTO child USING (VALUES (9, 4)) s(id, p) USING (id) WHEN NOT MATCHED THEN INSERT (id, p) VALUES (s.id, s.p)',
+      ),
+      '23503',
+      away,
+    )
+  }
+  assert.is(await together('UPDATE parent SET u = 40 WHERE id = 4', 'INSERT INTO child VALUES (9, NULL, 4)'), '23503')
+  assert.is(await together('INSERT INTO child VALUES (9, 4, NULL)', 'DELETE FROM parent WHERE id = 4'), '23503')
+  assert.is(
+    await together(
+      'DELETE FROM parent WHERE id = 4',
+      "INSERT INTO parent (id, v) VALUES (4, 'again')",
+      'INSERT INTO child VALUES (9, 4, NULL)',
+    ),
+    undefined,
+  )
+  assert.equal(await orphans(), [])
+  await killAndCompare()
+  assert.equal(await orphans(), [])
+})
+
+for (const [order, steps] of [
+  ['the key goes first', [0, 1]],
+  ['the child comes first', [1, 0]],
+] as const) {
+  test(`a referenced UNIQUE value that changes while its child is inserted: one of them fails (${order})`, async () => {
+    const texts = ['UPDATE parent SET u = 40 WHERE id = 4', 'INSERT INTO child VALUES (9, NULL, 4)']
+    const codes: (string | undefined)[] = []
+    for (const client of [one, two]) await client.query('BEGIN')
+    for (const step of steps) codes.push(await codeOf([one, two][step]!.query(texts[step]!)))
+    for (const client of [one, two]) codes.push(await codeOf(client.query('COMMIT')))
+    assert.ok(
+      codes.some((code) => code === '40001' || code === '23503'),
+      String(codes),
+    )
+    assert.equal(await orphans(), [])
+    await killAndCompare()
+  })
+}
+
+test('a child and its parent go in one transaction only as DuckDB lets them: a clean error, a hint, nothing half', async () => {
+  await one.query('BEGIN; DELETE FROM child WHERE id = 1')
+  const error = await one.query('DELETE FROM parent WHERE id = 1').catch((caught: pg.DatabaseError) => caught)
+  assert.is((error as pg.DatabaseError).code, '23503')
+  assert.match((error as pg.DatabaseError).hint ?? '', /COMMIT their DELETE first/)
+  assert.is((await one.query('COMMIT')).command, 'ROLLBACK')
+  assert.equal(await rowsOf(one, 'SELECT count(*) FROM child'), [['2']])
+  await one.query('DELETE FROM child WHERE id = 1')
+  await one.query('DELETE FROM parent WHERE id = 1')
+  await killAndCompare()
+})
+
+test('ON CONFLICT DO UPDATE and UPDATE … RETURNING work on rows that foreign keys reference', async () => {
+  const text =
+    'INSERT INTO parent (id, v) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET v = excluded.v || parent.v, w = random() RETURNING id, v, g'
+  assert.equal((await one.query(text, [1, 'x'])).rows, [{ id: 1, v: 'xv1', g: 2 }])
+  assert.equal((await one.query(text, [77, 'new'])).rows, [{ id: 77, v: 'new', g: 154 }])
+  const many = await one.query(
+    "INSERT INTO main.parent AS o (id, v) SELECT i, 'm' || i FROM range(100) r(i) ON CONFLICT (id) DO UPDATE SET v = o.v || '!' WHERE o.id <> 3",
+  )
+  assert.is(many.rowCount, 99)
+  await one.query('CREATE UNIQUE INDEX parent_v ON parent (v)')
+  await one.query("INSERT INTO parent (id, v, l) VALUES (500, 'v3', [7]) ON CONFLICT (v) DO UPDATE SET w = 0.5")
+  assert.equal(await rowsOf(one, "SELECT id, w FROM parent WHERE v IN ('v3') OR id = 500"), [['3', '0.5']])
+  assert.is(await codeOf(one.query('INSERT INTO parent (id, u) VALUES (1, 5), (600, 2) ON CONFLICT (id) DO UPDATE SET w = 1')), '23505')
+  assert.equal((await rowsOf(one, 'UPDATE parent SET w = id + 1 WHERE id < 3 RETURNING id, w, v')).sort(), [
+    ['0', '1', 'v0!'],
+    ['1', '2', 'xv1!'],
+    ['2', '3', 'v2!'],
+  ])
+  assert.is((await one.query('INSERT INTO parent (id) VALUES (1) ON CONFLICT (id) DO NOTHING')).rowCount, 0)
+  assert.is(
+    await together(
+      'UPDATE parent SET w = 9 WHERE id = 2',
+      'INSERT INTO parent (id, w) VALUES (2, 10), (2000, 11) ON CONFLICT (id) DO UPDATE SET w = excluded.w + parent.w',
+    ),
+    undefined,
+  )
+  assert.equal(await rowsOf(one, 'SELECT id, w FROM parent WHERE id IN (2, 2000) ORDER BY id'), [
+    ['2', '19'],
+    ['2000', '11'],
+  ])
+  await killAndCompare()
+})
+
+test('UPDATE … FROM … RETURNING gives the new rows, each once', async () => {
+  const updated = await rowsOf(
+    one,
+    "UPDATE parent AS q SET v = d.v || q.v FROM (VALUES (1, 'a'), (3, 'c'), (9, 'z')) d(id, v) WHERE q.id = d.id RETURNING q.id, v, g + 1",
+  )
+  assert.equal(updated.sort(), [
+    ['1', 'av1', '3'],
+    ['3', 'cv3', '7'],
+  ])
+  assert.is((await one.query("UPDATE parent SET v = 'x' FROM (VALUES (1), (1), (2)) d(id) WHERE parent.id = d.id RETURNING *")).rowCount, 2)
+  assert.is(await codeOf(one.query("UPDATE t SET v = 'x' FROM (VALUES (1)) d(id) WHERE t.id = d.id RETURNING d.id")), '42601')
+  await killAndCompare()
+})
+
+test('unique values that swap and keys that shift: scans and indexes agree, before and after a kill', async () => {
+  await one.query('UPDATE t SET u = CASE u WHEN 1 THEN 2 ELSE 1 END WHERE u IN (1, 2)')
+  await one.query('UPDATE t SET id = CASE id WHEN 4 THEN 5 ELSE 4 END WHERE id IN (4, 5)')
+  await one.query('UPDATE t SET id = id + 1; UPDATE t SET u = u + 1')
+  assert.is(
+    await together(
+      'DELETE FROM t',
+      "INSERT INTO t SELECT i, i, 'n' || i FROM range(1000) r(i)",
+      'DELETE FROM t WHERE id < 500',
+      "INSERT INTO t SELECT i, i, 'm' || i FROM range(500) r(i)",
+      'UPDATE t SET u = u + 100',
+      "UPDATE t SET v = 'a' WHERE id = 1",
+      'DELETE FROM t WHERE id = 1',
+      "INSERT INTO t VALUES (1, 5000, 'b')",
+    ),
+    undefined,
+  )
+  const check = async () => {
+    assert.equal(await rowsOf(one, 'SELECT count(*), count(DISTINCT id), count(DISTINCT u), count(DISTINCT v) FROM t'), [
+      ['1000', '1000', '1000', '1000'],
+    ])
+    assert.equal(await rowsOf(one, "SELECT id, u FROM t WHERE v = 'b'"), [['1', '5000']])
+    assert.equal(await rowsOf(one, 'SELECT id, v FROM t WHERE u = 400'), [['300', 'm300']])
+    assert.equal(await rowsOf(one, 'SELECT v FROM t WHERE id = 700'), [['n700']])
+    assert.is(await codeOf(one.query("INSERT INTO t VALUES (1, -1, 'twice')")), '23505')
+    assert.is(await codeOf(one.query("INSERT INTO t VALUES (-1, 5000, 'twice')")), '23505')
+  }
+  await check()
+  await killAndCompare()
+  await check()
+})
+
+// 60 MB: DuckDB's indexes of 3 million keys do not fit, and it says so only while it commits.
+test('out of memory in a COMMIT ends the engine with its own code; what was acknowledged is there, and nothing else', async () => {
+  const small = await TestEngine.start({ engine: ['memory: 60MB'] })
+  try {
+    const client = await small.connect()
+    await client.query('CREATE TABLE big (id INTEGER PRIMARY KEY, v INTEGER); INSERT INTO big SELECT i, i FROM range(1000) r(i)')
+    await client.query('BEGIN')
+    let code: string | undefined
+    for (let from = 1000; from < 3_000_000 && code === undefined; from += 250_000) {
+      code = await codeOf(client.query(`INSERT INTO big SELECT i, i FROM range(${from}, ${from + 250_000}) r(i)`))
+    }
+    assert.is(code, undefined, 'the statements themselves fit')
+    assert.ok((await codeOf(client.query('COMMIT'))) !== undefined)
+    assert.equal(await small.exit(), { code: ExitCode.suspect, signal: null })
+    await small.start()
+    assert.equal(small.control.hello.recovery.refused, [])
+    assert.equal(await small.sql('SELECT count(*), min(id), max(id) FROM big'), [['1000', '0', '999']])
+    assert.equal(await small.sql('INSERT INTO big VALUES (4000000, -1)', 'SELECT * FROM big WHERE id = 10'), [['10', '10']])
+    assert.equal(await small.sql('SELECT v FROM big WHERE id = 4000000'), [['-1']])
+    assert.is(await codeOf(small.sql('INSERT INTO big VALUES (10, 10)')), '23505')
+  } finally {
+    await small.kill()
+  }
+})
+
+test.run()
