@@ -6,7 +6,7 @@
 
 import { messageOf } from '../errors.ts'
 import { TransactionEncoder } from '../journal/record.ts'
-import type { Cell, Rows } from '../journal/types.ts'
+import type { Cell } from '../journal/types.ts'
 import { step } from '../step.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import type { CommitPipeline } from './commit.ts'
@@ -131,9 +131,10 @@ export class WriteBuffer {
       step('GROUP:APPEND')
       const writer = await this.#writer(first.info)
       const columns = first.info.table.columns.map((_, column) => group.map((entry) => entry.cells[column] as Cell))
+      const statement = await writer.statementFor({ count: group.length, columns })
       const encoded = group.map(encode)
       step('GROUP:COMMIT')
-      last = await pipeline.commitStatement(encoded, () => this.#write(writer, { count: group.length, columns }))
+      last = await pipeline.commitStatement(encoded, () => this.#write(statement))
       return group
     } finally {
       locks.release(transaction, last)
@@ -141,9 +142,9 @@ export class WriteBuffer {
     }
   }
 
-  async #write(writer: TableWriter, rows: Rows): Promise<void> {
+  async #write(statement: () => Promise<void>): Promise<void> {
     try {
-      await writer.write(rows)
+      await statement()
     } catch (error) {
       this.#dropWriters()
       if (isCorruption(error)) this.#options.corrupt(messageOf(error))
