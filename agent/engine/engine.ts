@@ -22,6 +22,7 @@ import { ControlServer } from './control.ts'
 import { WriterGate } from './gate.ts'
 import { KeptSettings } from './kept-settings.ts'
 import { ParentLocks } from './parent-locks.ts'
+import { catalogStatements } from './pgcatalog/relations.ts'
 import { Listener } from './pgwire/listener.ts'
 import { Probe } from './probe.ts'
 import { type Recovered, recover } from './recovery.ts'
@@ -153,6 +154,7 @@ class Engine {
   async start(): Promise<void> {
     const { sequences } = this.#context
     await sequences.refresh(this.#recovered.connection, true)
+    for (const statement of catalogStatements(this.#context.catalog.name)) await this.#recovered.connection.run(statement)
     if (this.#recovered.created) await this.#applySchemaFile()
     if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir, 'ENGINE:DIRECTORY')
     await this.#listener.start()

@@ -6,7 +6,7 @@
 
 import type { ColumnType } from '../journal/types.ts'
 import type { Executor } from './executor.ts'
-import { Oid } from './pgwire/types.ts'
+import { Oid, typeName } from './pgwire/types.ts'
 import { tokenize } from './sql/tokens.ts'
 
 /** More open parameters than this are not told apart by trying. */
@@ -19,24 +19,44 @@ export async function settleParameters(
   declared: readonly (ColumnType | null)[],
   oids: readonly number[],
 ): Promise<string> {
-  const { statement, order } = await executor.prepare(text)
-  const open = order.filter((_, at) => statement.parameterType(at) === null)
-  if (open.length === 0) return text
-  const types = new Map<number, string>(
-    open.map((index) => [index, declared[index]?.kind ?? (oids[index] === Oid.numeric ? 'DOUBLE' : 'VARCHAR')]),
-  )
+  const lists = listParameters(text)
+  const open = new Set(lists)
+  if (lists.size === 0) {
+    const { statement, order } = await executor.prepare(text)
+    for (const [at, index] of order.entries()) if (statement.parameterType(at) === null) open.add(index)
+    if (open.size === 0) return text
+  }
+  const unknown = (index: number) => (lists.has(index) ? 'VARCHAR[]' : oids[index] === Oid.numeric ? 'DOUBLE' : 'VARCHAR')
+  const types = new Map([...open].map((index) => [index, sqlName(declared[index]) ?? unknown(index)]))
   // Those that the client says nothing about may become what stands beside them.
-  const undecided = new Set(open.filter((index) => types.get(index) === 'VARCHAR' && declared[index] == null))
+  const undecided = new Set([...open].filter((index) => declared[index] == null && oids[index] !== Oid.numeric))
   for (;;) {
     const failure = await attempt(executor, casted(text, types))
     if (failure === undefined) return casted(text, types)
     const type = operandType(failure.message)
     const culprit =
-      type === undefined || open.length > mostTried ? undefined : await culpritOf(executor, text, types, undecided, type, failure)
+      type === undefined || open.size > mostTried ? undefined : await culpritOf(executor, text, types, undecided, type, failure)
     if (type === undefined || culprit === undefined) throw failure
-    types.set(culprit, type)
+    types.set(culprit, lists.has(culprit) ? `${type}[]` : type)
     undecided.delete(culprit)
   }
+}
+
+/** Those in `= ANY ($n)`, which DuckDB reads as a table when it does not know their type. */
+function listParameters(text: string): Set<number> {
+  const tokens = tokenize(text)
+  const lists = tokens.filter(
+    ({ kind }, i) =>
+      kind === 'parameter' &&
+      tokens[i - 1]?.text === '(' &&
+      /^(any|some|all)$/.test(tokens[i - 2]?.text ?? '') &&
+      tokens[i + 1]?.text === ')',
+  )
+  return new Set(lists.map(({ text: name }) => Number(name.slice(1)) - 1))
+}
+
+function sqlName(type: ColumnType | null | undefined): string | undefined {
+  return type == null ? undefined : typeName(type)
 }
 
 /** The parameter that has to do with the failure: given `type`, it goes away or becomes another one. */
@@ -49,7 +69,7 @@ async function culpritOf(
   failure: Error,
 ): Promise<number | undefined> {
   for (const index of undecided) {
-    const again = await attempt(executor, casted(text, new Map([...types, [index, type]])))
+    const again = await attempt(executor, casted(text, new Map([...types, [index, types.get(index)?.endsWith('[]') ? `${type}[]` : type]])))
     if (again === undefined || firstLine(again) !== firstLine(failure)) return index
   }
   return undefined
@@ -72,7 +92,7 @@ function firstLine(error: Error): string {
 /** What stands beside the text in `+(INTEGER, VARCHAR)`: a moment is moved by an interval, anything else meets its own kind. */
 function operandType(message: string): string | undefined {
   const call = /function call '?"?(\S+?)\(([^"\n]*)\)/.exec(message) ?? /given name and argument types '(\S+?)\(([^'\n]*)\)'/.exec(message)
-  const compared = /Cannot compare values of type (.+?) and type (.+?) - /.exec(message)
+  const compared = /Cannot compare values of type (.+?) and (?:type )?(.+?)(?: in [A-Z/]+ clause)? - /.exec(message)
   if (call === null && compared === null) return undefined
   const [, name = '', list = ''] = call ?? ['', '=', `${compared?.[1]}, ${compared?.[2]}`]
   const type = list.split(/, (?![^(]*\))/).find((argument) => !/^(VARCHAR|STRING_LITERAL|UNKNOWN)$/.test(argument))

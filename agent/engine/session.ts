@@ -1,23 +1,24 @@
 /** One client session: runs its statements in order, keeps its transaction's state as Postgres does, and captures what it changes. */
 
+import { version } from '../runtime.ts'
 import { Block, type BlockContext, readOnlyError } from './block.ts'
 import type { TableInfo } from './catalog.ts'
-import { type Database, StatementType } from './duckdb.ts'
+import { type Database, duckdbVersion, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
 import type { KeptSettings } from './kept-settings.ts'
-import { settleParameters } from './parameters.ts'
+import { translate } from './pgcatalog/dialect.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
-import { typeOf } from './pgwire/types.ts'
-import { cellsOf, type InsertPlan, plainInsert, planInsert } from './plain-insert.ts'
+import { cellsOf, planInsert } from './plain-insert.ts'
 import { runPragma } from './pragmas.ts'
+import { type Prepared, prepare } from './preparation.ts'
 import { type Answer, changeRows } from './row-change.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import { Settings } from './settings.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
-import { lowerCase, splitStatements, tokenize } from './sql/tokens.ts'
+import { lowerCase, splitStatements, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { WriteBuffer } from './write-buffer.ts'
 
@@ -36,14 +37,6 @@ export interface SessionContext extends BlockContext {
   suspect(reason: string): never
   /** The database file is damaged: the process ends, the agent restores. */
   corrupt(reason: string): never
-}
-
-interface Prepared extends PreparedQuery {
-  readonly statement: Statement | undefined
-  /** Its shape, if it is a plain insert of bound parameters. */
-  readonly insert?: ReturnType<typeof plainInsert>
-  /** How it fills its table, as of a version of the catalog. */
-  planned?: { readonly version: number; readonly info: TableInfo; readonly plan: InsertPlan | undefined }
 }
 
 export class Session implements BackendSession {
@@ -81,7 +74,7 @@ export class Session implements BackendSession {
       const statements = splitStatements(sql)
       if (statements.length === 0) sink.empty()
       for (const [i, { text, tokens }] of statements.entries()) {
-        const answer = await this.#perform(parseStatement(text, tokens), [], sink)
+        const answer = await this.#perform(this.#read(text, tokens), [], sink)
         const last = i === statements.length - 1
         // A streamed answer is read inside its transaction; every other one is told only after the commit it belongs to.
         if (answer instanceof StreamedRows) await sink.rows(answer)
@@ -96,27 +89,12 @@ export class Session implements BackendSession {
     return this.#call(async () => {
       const [first, second] = splitStatements(sql)
       if (second !== undefined) throw new SqlError('42601', 'cannot insert multiple commands into a prepared statement')
-      const declared = parameterTypeOids.map((oid) => typeOf(oid) ?? null)
-      if (first === undefined) return { sql, statement: undefined, parameterTypes: declared, fields: null }
-      let statement = parseStatement(first.text, first.tokens)
-      this.#refuse(statement)
-      const shown = this.#settings.show(statement.tokens)
-      if (shown !== undefined)
-        return { sql, statement, parameterTypes: declared, fields: [{ name: shown.name, type: { kind: 'VARCHAR' } }] }
-      const answers = statement.kind === 'query' || ('returning' in statement && statement.returning !== undefined)
-      if (!answers && !['insert', 'update', 'delete', 'merge'].includes(statement.kind))
-        return { sql, statement, parameterTypes: declared, fields: null }
-      await this.#stream?.buffer()
-      this.#block.touch()
-      const text = await settleParameters(this.#executor, statement.text, declared, parameterTypeOids)
-      if (text !== statement.text) statement = parseStatement(text, tokenize(text))
-      const { statement: prepared, order } = await this.#executor.prepare(text)
-      const count = Math.max(declared.length, ...order.map((index) => index + 1))
-      const parameterTypes = Array.from({ length: count }, (_, i) => {
-        const at = order.indexOf(i)
-        return declared[i] ?? (at === -1 ? null : prepared.parameterType(at))
+      const statement = first === undefined ? undefined : this.#read(first.text, first.tokens)
+      if (statement !== undefined) this.#refuse(statement)
+      return prepare(this.#executor, this.#settings, statement, parameterTypeOids, async () => {
+        await this.#stream?.buffer()
+        this.#block.touch()
       })
-      return { sql, statement, insert: plainInsert(statement), parameterTypes, fields: answers ? prepared.columns() : null }
     })
   }
 
@@ -218,6 +196,16 @@ export class Session implements BackendSession {
         }),
       )
     }, this.#context.idleInTransactionTimeout)
+  }
+
+  /** What the client's text says, in DuckDB's words. */
+  #read(text: string, tokens: readonly Token[]): Statement {
+    const statement = parseStatement(text, tokens)
+    if (!['query', 'insert', 'update', 'delete', 'merge'].includes(statement.kind)) return statement
+    const { user, id } = this.#client
+    const facts = { user, id, version: serverVersion, setting: (name: string) => this.#settings.valueOf(name) }
+    const translated = translate(statement.text, statement.tokens, facts)
+    return translated === undefined ? statement : parseStatement(translated, tokenize(translated))
   }
 
   /** Throws for what is not accepted now (25P02), or never (42501). */
@@ -357,6 +345,9 @@ function isReadOnly({ tokens }: Statement): boolean {
     throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
   return tokens.some((token, i) => token.text === 'read' && tokens[i + 1]?.text === 'only')
 }
+
+/** As drivers and tools read it: Postgres' number first. */
+const serverVersion = `PostgreSQL 15.0 (DaemonGuard ${version}, DuckDB ${duckdbVersion()})`
 
 /** What DuckDB itself must take a statement for. */
 const queries = [StatementType.SELECT, StatementType.EXPLAIN, StatementType.RELATION]

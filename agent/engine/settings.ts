@@ -102,16 +102,24 @@ export class Settings {
       .slice(1)
       .map((token) => token.text)
       .join(' ')
-    if (name === 'timezone' || name === 'time zone') return { name: 'TimeZone', value: this.timeZone }
-    if (name === 'search_path') return { name, value: this.searchPath }
-    if (name === 'transaction isolation level') return { name: 'transaction_isolation', value: 'repeatable read' }
-    const value =
+    const value = name === 'time zone' ? this.timeZone : this.valueOf(name)
+    if (value === undefined) return undefined
+    if (name === 'time zone' || name === 'timezone') return { name: 'TimeZone', value }
+    return { name: name === 'transaction isolation level' ? 'transaction_isolation' : name, value }
+  }
+
+  /** What SHOW says of it; undefined: a setting that clients do not know. */
+  valueOf(name: string): string | undefined {
+    if (name === 'timezone') return this.timeZone
+    if (name === 'search_path') return this.searchPath
+    if (name === 'transaction isolation level') return fixed.transaction_isolation
+    return (
       settingShown(name, this.#kept) ??
       this.#own.get(name) ??
       this.#ofUser[name] ??
       fixed[name] ??
       (name === 'datestyle' ? 'ISO, MDY' : free.has(name) ? '' : undefined)
-    return value === undefined ? undefined : { name, value }
+    )
   }
 
   /** Parameters of the startup message that are settings; unknown ones are refused as Postgres does. */

@@ -158,7 +158,6 @@ test('statements and portals are told apart by name, and mistakes get their SQLS
     [[parse('', 'SELECT $1::INTEGER'), bind('', '')], '08P01'],
     [[parse('', 'SELECT $1::INTEGER'), bind('', '', ['1'], [0, 0])], '08P01'],
     [[parse('', 'SELECT 1, 2'), bind('', '', [], [], [0, 0, 0])], '08P01'],
-    [[parse('', 'SELECT [1, 2]'), bind('', '', [], [], [1])], '0A000'],
     [[parse('', 'SELECT $1::INTEGER', [23]), bind('', '', [Buffer.alloc(3)], [1])], '22P03'],
     [[parse('', 'SELECT 1'), bind('p', ''), bind('p', '')], '42P03'],
     [[parse('', 'CREATE OR REPLACE TABLE x (a INT)'), bind('', ''), execute(''), execute('')], '55000'],

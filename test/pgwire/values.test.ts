@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { parseArray } from '../../agent/engine/pgwire/arrays.ts'
 import { decodeParameter } from '../../agent/engine/pgwire/decoding.ts'
 import { encoderOf } from '../../agent/engine/pgwire/encoding.ts'
 import { MessageWriter } from '../../agent/engine/pgwire/messages.ts'
@@ -219,9 +220,17 @@ test('binary values have the bytes that Postgres sends', () => {
   assert.is(hex(decimal(4, 4), -5n), '0001ffff40000004' + '0005')
   assert.is(hex(decimal(4, 2), 0n), '0000000000000002')
   assert.is(hex(scalar('HUGEINT'), 100_000_000n), '0001000200000000' + '0001')
+  assert.is(hex(scalar('BIT'), '101100001'), '00000009b080')
+  // dimensions, nulls, element type, then for each dimension its size and lower bound, then the elements with their lengths
+  assert.is(hex(list(scalar('SMALLINT')), [7, null]), '000000010000000100000015' + '0000000200000001' + '000000020007' + 'ffffffff')
+  assert.is(hex(list(scalar('SMALLINT')), []), '000000000000000000000015')
+  assert.is(
+    hex(list(list(scalar('BOOLEAN'))), [[true], [false]]),
+    '000000020000000000000010' + '0000000200000001' + '0000000100000001' + '0000000101' + '0000000100',
+  )
   assert.throws(
-    () => encoderOf(list(scalar('INTEGER')), 1),
-    (error: SqlError) => error.code === '0A000' && /INTEGER\[\]/.test(error.message),
+    () => binary(list(list(scalar('BOOLEAN'))), [[true], []]),
+    (error: SqlError) => error.code === '2202E',
   )
 })
 
@@ -246,6 +255,17 @@ test('binary parameters come back as they were sent', () => {
     [scalar('TIMESTAMP'), Oid.timestamp, fc.oneof(fc.constantFrom(infinite, -infinite), big(-(2n ** 62n), 2n ** 62n))],
     [scalar('TIMESTAMPTZ'), Oid.timestamptz, big(-(2n ** 62n), 2n ** 62n)],
     [scalar('UUID'), Oid.uuid, fc.uuid()],
+    [scalar('BIT'), Oid.varbit, fc.string({ unit: fc.constantFrom('0', '1'), minLength: 1 })],
+    [
+      list(scalar('INTEGER')),
+      1007,
+      fc.array(fc.option(fc.integer()), { minLength: 1 }).filter((cells) => cells.some((cell) => cell !== null)),
+    ],
+    [
+      list(list(scalar('VARCHAR'))),
+      1009,
+      fc.array(fc.tuple(fc.option(fc.constantFrom('a', '', 'x y')), fc.constant('b')), { minLength: 1 }),
+    ],
     [
       scalar('INTERVAL'),
       Oid.interval,
@@ -281,6 +301,24 @@ test('decimals come back with their value and scale', () => {
   )
 })
 
+test('arrays come as text in all its spellings', () => {
+  assert.equal(parseArray('{}'), { type: list(scalar('VARCHAR')), cell: [] })
+  assert.equal(parseArray(' { 1, NULL ,"a \\"b\\\\",null, x y ,"NULL"} ').cell, ['1', null, 'a "b\\', null, 'x y', 'NULL'])
+  assert.equal(parseArray('{{1,2},{3,4}}'), {
+    type: list(list(scalar('VARCHAR'))),
+    cell: [
+      ['1', '2'],
+      ['3', '4'],
+    ],
+  })
+  for (const text of ['', '{', '{1', '{1,}', '{"a}', '1,2', '{1}x', '{{{{{{{1}}}}}}}'])
+    assert.throws(
+      () => parseArray(text),
+      (error: SqlError) => error.code === '22P02',
+      text,
+    )
+})
+
 test('a numeric beyond 38 digits, NaN and garbage', () => {
   const numeric = (...words: number[]) => Buffer.from(words.flatMap((word) => [(word >> 8) & 255, word & 255]))
   const refused = (bytes: Buffer, oid: number, code: string) =>
@@ -295,7 +333,8 @@ test('a numeric beyond 38 digits, NaN and garbage', () => {
   refused(numeric(2, 0, 0, 0, 1), Oid.numeric, '22P03')
   refused(Buffer.alloc(3), Oid.int4, '22P03')
   refused(Buffer.from([0xc3, 0x28]), Oid.text, '22021')
-  refused(Buffer.alloc(8), 1007, '0A000')
+  refused(Buffer.alloc(8), 1007, '22P03')
+  refused(Buffer.alloc(8), 600, '0A000')
   refused(Buffer.from('ffffffffffffffff', 'hex'), Oid.time, '22008')
 })
 

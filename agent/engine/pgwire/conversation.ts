@@ -110,6 +110,8 @@ export class Conversation {
     this.skipping = true
     this.copy = undefined
     this.report(error)
+    // The client may wait for it before it sends its Sync.
+    this.outbox.flush()
     return this.session.fail()
   }
 

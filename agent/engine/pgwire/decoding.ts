@@ -2,6 +2,7 @@
 
 import type { Cell, ColumnType } from '../../journal/types.ts'
 import { SqlError } from '../sql-error.ts'
+import { readArray } from './arrays.ts'
 import type { Parameter } from './backend.ts'
 import { epochDays, epochMicros } from './encoding.ts'
 import { utf8 } from './messages.ts'
@@ -64,6 +65,11 @@ function decode(bytes: Buffer, type: ColumnType, number: number): Parameter {
       return utf8(bytes)
     case 'BLOB':
       return { type, cell: Uint8Array.prototype.slice.call(bytes) }
+    case 'BIT': {
+      if (bytes.length < 4 || bytes.length !== 4 + Math.ceil(bytes.readUInt32BE(0) / 8)) throw malformed(number)
+      const bits = [...bytes.subarray(4)].map((byte) => byte.toString(2).padStart(8, '0')).join('')
+      return { type, cell: bits.slice(0, bytes.readUInt32BE(0)) }
+    }
     case 'UUID':
       return {
         type,
@@ -92,6 +98,9 @@ function decode(bytes: Buffer, type: ColumnType, number: number): Parameter {
     case 'INTERVAL':
       sized(bytes, 16, number)
       return { type, cell: { micros: bytes.readBigInt64BE(), days: bytes.readInt32BE(8), months: bytes.readInt32BE(12) } }
+    case 'LIST':
+    case 'ARRAY':
+      return readArray(bytes, number, (element, oid) => decodeParameter(element, oid, null, number))
     default:
       throw unsupported(number, `type ${typeName(type)}`)
   }

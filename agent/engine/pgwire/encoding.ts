@@ -2,10 +2,11 @@
 
 import type { Cell, ColumnType, Interval } from '../../journal/types.ts'
 import { SqlError } from '../sql-error.ts'
+import { arrayEncoder } from './arrays.ts'
 import type { MessageWriter } from './messages.ts'
 import { floorDivide, infiniteDate, infiniteTimestamp, unpackTimeTz } from './temporal.ts'
 import { decimalText, printerOf, scaled } from './text.ts'
-import { isJson, typeName } from './types.ts'
+import { arrayOidOf, elementOf, isJson, oidOf, typeName } from './types.ts'
 
 /** 0 text, 1 binary. */
 export type Format = 0 | 1
@@ -76,6 +77,14 @@ function binaryEncoderOf(type: ColumnType): Encoder {
         writer.int32((cell as Uint8Array).length)
         writer.bytes(cell as Uint8Array)
       }
+    case 'BIT':
+      return (writer, cell) => {
+        const bits = cell as string
+        const bytes = Math.ceil(bits.length / 8)
+        writer.int32(4 + bytes)
+        writer.int32(bits.length)
+        for (let i = 0; i < bytes; i++) writer.uint8(Number.parseInt(bits.slice(i * 8, i * 8 + 8).padEnd(8, '0'), 2))
+      }
     case 'UUID':
       return sized(16, (writer, cell) => writer.bytes(Buffer.from((cell as string).replaceAll('-', ''), 'hex')))
     case 'DATE':
@@ -115,6 +124,10 @@ function binaryEncoderOf(type: ColumnType): Encoder {
     default:
       // json_send is the text itself.
       if (isJson(type)) return textEncoderOf(type)
+      if (type.kind === 'LIST' || type.kind === 'ARRAY') {
+        const element = elementOf(type)
+        if (arrayOidOf(oidOf(element)) !== 0) return arrayEncoder(type, oidOf(element), binaryEncoderOf(element))
+      }
       throw new SqlError('0A000', `no binary output for type ${typeName(type)}`, {
         hint: 'Ask for this column in text format, or cast it to VARCHAR.',
       })

@@ -2,6 +2,7 @@
 
 import type { ColumnType } from '../../journal/types.ts'
 import { protocolViolation, SqlError } from '../sql-error.ts'
+import { parseArray } from './arrays.ts'
 import type { BackendSession, Field, Parameter, PreparedQuery, StatementSink } from './backend.ts'
 import { Cursor } from './cursor.ts'
 import { decodeParameter } from './decoding.ts'
@@ -9,7 +10,7 @@ import { encoderOf, type Format } from './encoding.ts'
 import { Frontend, type MessageReader, Server, utf8 } from './messages.ts'
 import type { Outbox } from './outbox.ts'
 import { commandComplete, parameterDescription, rowDescription } from './responses.ts'
-import { isInteger, oidOf, typeName } from './types.ts'
+import { isInteger, oidOf, typeName, typeOf } from './types.ts'
 
 interface Statement {
   readonly query: PreparedQuery
@@ -245,6 +246,8 @@ function readParameter(bytes: Buffer | null, format: Format, oid: number, inferr
   if (bytes === null) return null
   if (format === 1) return decodeParameter(bytes, oid, inferred, number)
   const text = utf8(bytes)
+  const type = inferred ?? typeOf(oid)
+  if ((type?.kind === 'LIST' || type?.kind === 'ARRAY') && text.trimStart().startsWith('{')) return parseArray(text)
   // DuckDB would round '1.5' without a word.
   if (inferred !== null && isInteger(inferred) && !/^\s*[+-]?\d+\s*$/.test(text))
     throw new SqlError('22P02', `invalid input syntax for type ${typeName(inferred)} of parameter $${number}: "${text.slice(0, 100)}"`)

@@ -85,6 +85,8 @@ const arrayOids = new Map<number, number>([
   [Oid.uuid, 2951],
 ])
 
+const elementOids = new Map<number, number>([...[...arrayOids].map(([element, array]) => [array, element] as const), [1015, Oid.varchar]])
+
 /** pg_type.typlen; -1 (not listed): variable. */
 const sizes = new Map<number, number>([
   [Oid.bool, 1],
@@ -143,16 +145,18 @@ export function isJson(type: ColumnType): boolean {
   return type.kind === 'STRUCT' || type.kind === 'MAP' || type.kind === 'UNION'
 }
 
+/** The innermost element's type of a list of lists; a type that is none is its own. */
+export function elementOf(type: ColumnType): ColumnType {
+  return type.kind === 'LIST' || type.kind === 'ARRAY' ? elementOf(type.child) : type
+}
+
 /** The OID under which a DuckDB type is announced. A nested list has the OID of its innermost element's array, as in Postgres. */
 export function oidOf(type: ColumnType): number {
   if (isJson(type)) return Oid.json
   switch (type.kind) {
     case 'LIST':
-    case 'ARRAY': {
-      let element: ColumnType = type
-      while (element.kind === 'LIST' || element.kind === 'ARRAY') element = element.child
-      return arrayOids.get(oidOf(element)) ?? Oid.text
-    }
+    case 'ARRAY':
+      return arrayOids.get(oidOf(elementOf(type))) ?? Oid.text
     case 'DECIMAL':
       return Oid.numeric
     case 'ENUM':
@@ -164,7 +168,37 @@ export function oidOf(type: ColumnType): number {
 
 /** The type that a client means by a parameter OID; null: none declared (0, unknown), or one whose values say more than the OID (numeric, arrays). */
 export function typeOf(oid: number): ColumnType | null {
-  return typesByOid.get(oid) ?? null
+  const element = elementOids.get(oid)
+  if (element === undefined) return typesByOid.get(oid) ?? null
+  return { kind: 'LIST', child: typesByOid.get(element) ?? { kind: 'VARCHAR' } }
+}
+
+/** The OID of the array type of an element's; 0: there is none. */
+export function arrayOidOf(oid: number): number {
+  return arrayOids.get(oid) ?? 0
+}
+
+interface CatalogType {
+  readonly oid: number
+  readonly name: string
+  readonly size: number
+  readonly category: string
+  readonly element: number
+  readonly array: number
+}
+
+const categories: Readonly<Record<string, string>> = {
+  ...{ bool: 'B', bytea: 'U', json: 'U', jsonb: 'U', uuid: 'U', varbit: 'V', interval: 'T', unknown: 'X' },
+  ...{ date: 'D', time: 'D', timetz: 'D', timestamp: 'D', timestamptz: 'D', text: 'S', varchar: 'S', bpchar: 'S', name: 'S' },
+}
+
+/** The rows of pg_type: what the wire knows, and the arrays of it. */
+export function catalogTypes(): CatalogType[] {
+  return Object.entries(Oid).flatMap(([name, oid]) => {
+    const array = arrayOidOf(oid)
+    const type = { oid, name, size: sizeOf(oid), category: categories[name] ?? 'N', element: 0, array }
+    return array === 0 ? [type] : [type, { oid: array, name: `_${name}`, size: -1, category: 'A', element: oid, array: 0 }]
+  })
 }
 
 /** pg_type.typlen of an OID. */

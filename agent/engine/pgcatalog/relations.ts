@@ -1,0 +1,212 @@
+/**
+ * Postgres' system catalog over DuckDB's, as psql, drivers and BI tools ask for it: views in the instance's memory, made anew at every start, of the
+ * guarded database alone. What DuckDB itself has under these names lacks columns and shows other catalogs. dialect.ts leads queries here.
+ */
+
+import { ownSchema } from '../catalog.ts'
+import { catalogTypes } from '../pgwire/types.ts'
+import { quoteIdentifier, quoteString } from '../sql/tokens.ts'
+import { type CatalogRelation, catalogColumns } from './columns.ts'
+import { catalogMacros, typeMacros } from './macros.ts'
+
+/** Where views and macros live. */
+export const catalogSchema = 'memory.postgres'
+export const informationSchema = 'memory.information'
+
+/** The views of information_schema that are shown of the guarded database alone; and which column names the catalog. */
+export const informationViews: Readonly<Record<string, string>> = {
+  tables: 'table',
+  columns: 'table',
+  schemata: '',
+  table_constraints: 'constraint',
+  key_column_usage: 'constraint',
+  constraint_column_usage: 'constraint',
+  constraint_table_usage: 'constraint',
+  referential_constraints: 'constraint',
+  views: 'table',
+}
+
+interface Rows {
+  /** Columns that have more to say than "nothing". */
+  readonly columns: Readonly<Record<string, string>>
+  readonly from: string
+}
+
+/** Key and unique constraints have indexes of their own in Postgres; DuckDB does not name them. */
+const constraintIndex = '1000000000 + table_oid * 100 + constraint_index'
+
+function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
+  const own = `database_name = ${quoteString(catalog)} AND schema_name <> ${quoteString(ownSchema)}`
+  const types = catalogTypes()
+    .map(({ oid, name, size, category, element, array }) => `(${oid}, '${name}', ${size}, '${category}', ${element}, ${array})`)
+    .join(', ')
+  const keys = `duckdb_constraints() WHERE ${own} AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')`
+  const object = (kind: string, name: string, oid: string, from: string, facts: string) =>
+    `SELECT ${oid} AS oid, ${name} AS name, schema_oid, schema_name, '${kind}' AS kind, ${facts} FROM ${from}`
+  const noFacts = '0 AS natts, false AS indexed, 0 AS checks, false AS related, NULL AS comment'
+  const objects = [
+    object(
+      'r',
+      'table_name',
+      'table_oid',
+      `duckdb_tables() WHERE ${own}`,
+      `column_count AS natts, has_primary_key OR index_count > 0 AS indexed, check_constraint_count AS checks, table_oid IN (SELECT table_oid FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY') OR table_name IN (SELECT referenced_table FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY') AS related, comment`,
+    ),
+    object(
+      'v',
+      'view_name',
+      'view_oid',
+      `duckdb_views() WHERE NOT internal AND ${own}`,
+      'column_count AS natts, false AS indexed, 0 AS checks, false AS related, comment',
+    ),
+    object('S', 'sequence_name', 'sequence_oid', `duckdb_sequences() WHERE ${own}`, noFacts),
+    object('i', 'index_name', 'index_oid', `duckdb_indexes() WHERE ${own}`, noFacts),
+    object('i', 'constraint_name', constraintIndex, keys, noFacts),
+  ].join(' UNION ALL ')
+  return {
+    pg_namespace: {
+      columns: { oid: 'oid', nspname: 'schema_name', nspowner: '10' },
+      from: `(SELECT oid, schema_name FROM duckdb_schemas() WHERE ${own} UNION ALL SELECT * FROM (VALUES (11, 'pg_catalog'), (12, 'information_schema')))`,
+    },
+    pg_class: {
+      columns: {
+        ...{
+          oid: 'oid',
+          relname: 'name',
+          relnamespace: 'schema_oid',
+          relowner: '10',
+          relkind: 'kind',
+          relnatts: 'natts',
+          relchecks: 'checks',
+        },
+        ...{ relhasindex: 'indexed', relhastriggers: 'related', relpersistence: "'p'", relreplident: "'d'", relispopulated: 'true' },
+        ...{ reltuples: '-1', relam: "CASE kind WHEN 'i' THEN 403 WHEN 'r' THEN 2 ELSE 0 END", relfilenode: 'oid' },
+      },
+      from: `(${objects})`,
+    },
+    pg_attribute: {
+      columns: {
+        ...{ attrelid: 'table_oid', attname: 'column_name', attnum: 'column_index', attnotnull: 'NOT is_nullable', attlen: '-1' },
+        ...{ atttypid: `${catalogSchema}._type_oid(data_type)`, atttypmod: `${catalogSchema}._type_modifier(data_type)` },
+        ...{
+          atthasdef: "column_default IS NOT NULL AND column_default <> 'NULL'",
+          attislocal: 'true',
+          attidentity: "''",
+          attgenerated: "''",
+        },
+        ...{ attstorage: "'p'", attcompression: "''", attstattarget: '-1', attalign: "'i'" },
+      },
+      from: `duckdb_columns() WHERE ${own}`,
+    },
+    pg_attrdef: {
+      columns: { oid: 'table_oid * 10000 + column_index', adrelid: 'table_oid', adnum: 'column_index', adbin: 'column_default' },
+      from: `duckdb_columns() WHERE ${own} AND column_default IS NOT NULL AND column_default <> 'NULL'`,
+    },
+    pg_index: {
+      columns: {
+        ...{ indexrelid: 'oid', indrelid: 'table_oid', indisunique: 'is_unique', indisprimary: 'is_primary', indimmediate: 'true' },
+        ...{ indisvalid: 'true', indisready: 'true', indislive: 'true', indkey: 'key', indnatts: 'len(key)', indnkeyatts: 'len(key)' },
+        indoption: 'list_transform(key, k -> 0)',
+      },
+      from: `(SELECT ${constraintIndex} AS oid, table_oid, true AS is_unique, constraint_type = 'PRIMARY KEY' AS is_primary, list_transform(constraint_column_indexes, i -> i + 1) AS key FROM ${keys} UNION ALL SELECT index_oid, table_oid, is_unique, false, (SELECT list(c.column_index ORDER BY list_position(CAST(i.expressions AS VARCHAR[]), c.column_name)) FROM duckdb_columns() c WHERE c.table_oid = i.table_oid AND list_contains(CAST(i.expressions AS VARCHAR[]), c.column_name)) FROM duckdb_indexes() i WHERE ${own})`,
+    },
+    pg_constraint: {
+      columns: {
+        ...{ oid: '2000000000 + table_oid * 100 + constraint_index', conname: 'constraint_name', connamespace: 'schema_oid' },
+        ...{ contype: "CASE constraint_type WHEN 'PRIMARY KEY' THEN 'p' WHEN 'UNIQUE' THEN 'u' WHEN 'FOREIGN KEY' THEN 'f' ELSE 'c' END" },
+        ...{
+          convalidated: 'true',
+          conrelid: 'table_oid',
+          conislocal: 'true',
+          connoinherit: 'true',
+          confupdtype: "'a'",
+          confdeltype: "'a'",
+        },
+        ...{ conindid: `CASE WHEN constraint_type IN ('PRIMARY KEY', 'UNIQUE') THEN ${constraintIndex} ELSE 0 END`, confmatchtype: "'s'" },
+        confrelid: `coalesce((SELECT any_value(p.table_oid) FROM duckdb_tables() p WHERE p.database_name = k.database_name AND p.schema_name = k.schema_name AND p.table_name = k.referenced_table), 0)`,
+        conkey: 'list_transform(constraint_column_indexes, i -> i + 1)',
+        confkey: `(SELECT list(c.column_index) FROM duckdb_columns() c WHERE c.database_name = k.database_name AND c.schema_name = k.schema_name AND c.table_name = k.referenced_table AND list_contains(k.referenced_column_names, c.column_name))`,
+        conbin: 'expression',
+      },
+      from: `duckdb_constraints() k WHERE ${own} AND constraint_type <> 'NOT NULL'`,
+    },
+    pg_type: {
+      columns: {
+        ...{ oid: 'oid', typname: 'name', typnamespace: '11', typowner: '10', typlen: 'size', typcategory: 'category', typelem: 'element' },
+        ...{ typarray: 'array_oid', typtype: "'b'", typisdefined: 'true', typdelim: "','", typtypmod: '-1', typispreferred: 'false' },
+        // Drivers tell arrays by these two functions.
+        ...{ typinput: "CASE category WHEN 'A' THEN 750 ELSE 0 END", typreceive: "CASE category WHEN 'A' THEN 2400 ELSE 0 END" },
+        typbyval: 'size BETWEEN 1 AND 8',
+      },
+      from: `(VALUES ${types}) AS t(oid, name, size, category, element, array_oid)`,
+    },
+    pg_database: {
+      columns: {
+        ...{ oid: 'database_oid', datname: 'database_name', datdba: '10', encoding: '6', datallowconn: 'true', datconnlimit: '-1' },
+        ...{ datcollate: "'C'", datctype: "'C'", datlocprovider: "'c'", dattablespace: '1663' },
+      },
+      from: `duckdb_databases() WHERE database_name = ${quoteString(catalog)}`,
+    },
+    pg_proc: {
+      columns: {
+        ...{ oid: 'id', proname: 'name', pronamespace: 'namespace', proowner: '10', prolang: '14', prokind: "'f'", provolatile: "'v'" },
+        ...{ prosrc: 'source', pronargs: 'len(names)', proargnames: 'names', proretset: 'is_set', proparallel: "'u'", prorettype: '25' },
+      },
+      from: `(SELECT function_oid AS id, function_name AS name, (SELECT any_value(s.oid) FROM duckdb_schemas() s WHERE s.database_name = f.database_name AND s.schema_name = f.schema_name) AS namespace, macro_definition AS source, parameters AS names, function_type = 'table_macro' AS is_set FROM duckdb_functions() f WHERE NOT internal AND ${own} UNION ALL SELECT id, name, 11, NULL, NULL, false FROM (VALUES (750, 'array_in'), (2400, 'array_recv')) AS t(id, name))`,
+    },
+    pg_roles: {
+      columns: { oid: '10', rolname: "'daemonguard'", rolinherit: 'true', rolcanlogin: 'true', rolconnlimit: '-1' },
+      from: '(SELECT 1)',
+    },
+    pg_user: { columns: { usesysid: '10', usename: "'daemonguard'" }, from: '(SELECT 1)' },
+    pg_am: {
+      columns: { oid: 'oid', amname: 'name', amtype: 'kind' },
+      from: "(VALUES (2, 'heap', 't'), (403, 'art', 'i')) AS t(oid, name, kind)",
+    },
+    pg_tablespace: { columns: { oid: '1663', spcname: "'pg_default'", spcowner: '10' }, from: '(SELECT 1)' },
+    pg_collation: {
+      columns: { oid: '100', collname: "'default'", collnamespace: '11', collowner: '10', collprovider: "'d'", collencoding: '-1' },
+      from: '(SELECT 1)',
+    },
+    pg_language: { columns: { oid: '14', lanname: "'sql'", lanowner: '10', lanpltrusted: 'true' }, from: '(SELECT 1)' },
+    pg_description: {
+      columns: { objoid: 'oid', classoid: '1259', objsubid: 'part', description: 'comment' },
+      from: `(SELECT table_oid AS oid, 0 AS part, comment FROM duckdb_tables() WHERE ${own} UNION ALL SELECT view_oid, 0, comment FROM duckdb_views() WHERE NOT internal AND ${own} UNION ALL SELECT table_oid, column_index, comment FROM duckdb_columns() WHERE ${own}) WHERE comment IS NOT NULL`,
+    },
+    pg_sequence: {
+      columns: {
+        ...{ seqrelid: 'sequence_oid', seqtypid: '20', seqstart: 'start_value', seqmin: 'min_value', seqmax: 'max_value' },
+        ...{ seqincrement: 'increment_by', seqcycle: 'cycle', seqcache: '1' },
+      },
+      from: `duckdb_sequences() WHERE ${own}`,
+    },
+  }
+}
+
+const nothing: Readonly<Record<string, string>> = { i: '0', b: 'false', f: '0.0', a: 'NULL::BIGINT[]', t: 'NULL::VARCHAR[]' }
+
+/** The statements that make the catalog, to be run once in a new instance. */
+export function catalogStatements(catalog: string): string[] {
+  const filled = relations(catalog)
+  const views = (Object.keys(catalogColumns) as CatalogRelation[]).map((name) => {
+    const rows: Rows = filled[name] ?? { columns: {}, from: '(SELECT 1) WHERE false' }
+    const columns = catalogColumns[name].split(' ').map((column) => {
+      const [title = '', type = ''] = column.split(':')
+      return `${rows.columns[title] ?? nothing[type] ?? 'NULL::VARCHAR'} AS ${title}`
+    })
+    return `CREATE VIEW ${catalogSchema}.${name} AS SELECT ${columns.join(', ')} FROM ${rows.from}`
+  })
+  const information = Object.entries(informationViews).map(([name, prefix]) => {
+    const of = (part: string) => (prefix === '' ? (part === 'catalog' ? 'catalog_name' : 'schema_name') : `${prefix}_${part}`)
+    const condition = `${of('catalog')} = ${quoteString(catalog)} AND ${of('schema')} <> ${quoteString(ownSchema)}`
+    return `CREATE VIEW ${informationSchema}.${quoteIdentifier(name)} AS SELECT * FROM system.information_schema.${name} WHERE ${condition}`
+  })
+  return [
+    `CREATE SCHEMA ${catalogSchema}`,
+    `CREATE SCHEMA ${informationSchema}`,
+    ...typeMacros(catalogSchema),
+    ...views,
+    ...catalogMacros(catalogSchema),
+    ...information,
+  ]
+}

@@ -1,0 +1,48 @@
+/** What a client is told of a statement before it runs: its parameters and its columns. Nothing is run. */
+
+import type { ColumnType } from '../journal/types.ts'
+import type { TableInfo } from './catalog.ts'
+import type { Executor } from './executor.ts'
+import { settleParameters } from './parameters.ts'
+import type { PreparedQuery } from './pgwire/backend.ts'
+import { typeOf } from './pgwire/types.ts'
+import { type InsertPlan, plainInsert } from './plain-insert.ts'
+import type { Settings } from './settings.ts'
+import { parseStatement, type Statement } from './sql/statement.ts'
+import { tokenize } from './sql/tokens.ts'
+
+export interface Prepared extends PreparedQuery {
+  readonly statement: Statement | undefined
+  /** Its shape, if it is a plain insert of bound parameters. */
+  readonly insert?: ReturnType<typeof plainInsert>
+  /** How it fills its table, as of a version of the catalog. */
+  planned?: { readonly version: number; readonly info: TableInfo; readonly plan: InsertPlan | undefined }
+}
+
+/** `look` is called before DuckDB looks at the database. */
+export async function prepare(
+  executor: Executor,
+  settings: Settings,
+  statement: Statement | undefined,
+  oids: readonly number[],
+  look: () => Promise<void>,
+): Promise<Prepared> {
+  const declared: (ColumnType | null)[] = oids.map((oid) => typeOf(oid))
+  if (statement === undefined) return { sql: '', statement, parameterTypes: declared, fields: null }
+  const sql = statement.text
+  const shown = settings.show(statement.tokens)
+  if (shown !== undefined) return { sql, statement, parameterTypes: declared, fields: [{ name: shown.name, type: { kind: 'VARCHAR' } }] }
+  const answers = statement.kind === 'query' || ('returning' in statement && statement.returning !== undefined)
+  if (!answers && !['insert', 'update', 'delete', 'merge'].includes(statement.kind))
+    return { sql, statement, parameterTypes: declared, fields: null }
+  await look()
+  const text = await settleParameters(executor, sql, declared, oids)
+  const settled = text === sql ? statement : parseStatement(text, tokenize(text))
+  const { statement: prepared, order } = await executor.prepare(text)
+  const count = Math.max(declared.length, ...order.map((index) => index + 1))
+  const parameterTypes = Array.from({ length: count }, (_, i) => {
+    const at = order.indexOf(i)
+    return declared[i] ?? (at === -1 ? null : prepared.parameterType(at))
+  })
+  return { sql, statement: settled, insert: plainInsert(settled), parameterTypes, fields: answers ? prepared.columns() : null }
+}
