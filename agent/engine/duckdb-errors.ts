@@ -52,11 +52,20 @@ const hints: readonly (readonly [pattern: RegExp, hint: string])[] = [
   [/Adding columns with constraints/, 'ADD COLUMN with its DEFAULT first, then ALTER COLUMN … SET NOT NULL, or ADD CONSTRAINT'],
 ]
 
+/** DuckDB notices it at COMMIT, and blames another transaction; it rolls back. */
+const alteredAfterWrites = /Attempting to modify table .* but another transaction has altered this table/
+
 /** An error from running a statement, for the client. */
 export function toSqlError(error: unknown): SqlError {
   if (error instanceof SqlError) return error
   // The Node binding says where it happened before DuckDB says what.
   const message = messageOf(error).replace(/^Failed to (extract statements|append|bind value): /, '')
+  if (alteredAfterWrites.test(message)) {
+    return new SqlError('0A000', 'a transaction cannot update or delete rows of a table and then change its columns: rolled back', {
+      hint: 'COMMIT the rows first, and ALTER TABLE in a transaction of its own',
+      cause: error,
+    })
+  }
   const code = states.find(([pattern]) => pattern.test(message))?.[1] ?? 'XX000'
   const hint = hints.find(([pattern]) => pattern.test(message))?.[1]
   return new SqlError(code, message.replace(limitations, ''), hint === undefined ? { cause: error } : { cause: error, hint })
@@ -82,7 +91,8 @@ export function isFatal(error: unknown): boolean {
 }
 
 /** At COMMIT only these are ordinary: the transaction was rolled back, the instance is sound. */
-const ordinaryAtCommit = /PRIMARY KEY or UNIQUE constraint|[Dd]uplicate key|[Cc]onflict|foreign key/i
+const ordinaryAtCommit =
+  /PRIMARY KEY or UNIQUE constraint|[Dd]uplicate key|[Cc]onflict|foreign key|another transaction has altered this table/i
 
 /** Whether a failed COMMIT was an ordinary rollback. Everything else makes the instance suspect: the commit is in doubt. */
 export function isOrdinaryAtCommit(error: unknown): boolean {

@@ -217,11 +217,12 @@ export class Replay {
     )
     if (row === undefined) throw new Error(`there is no sequence ${change.schema}.${change.name}`)
     const [next, increment, least, greatest] = row.map((value) => BigInt(value as bigint)) as [bigint, bigint, bigint, bigint]
-    let missing = (change.value - next) / increment + 1n
-    // One that cycles has begun anew.
-    if (missing <= 0n && change.value !== next - increment) {
+    const wanted = change.value + increment
+    let missing = (wanted - next) / increment
+    // It cannot be ahead on this pass: one that cycles has begun anew, perhaps on other values.
+    if (missing < 0n || (wanted - next) % increment !== 0n) {
       const [first, last] = increment > 0n ? [least, greatest] : [greatest, least]
-      missing = (last - next) / increment + 1n + (change.value - first) / increment + 1n
+      missing = (last - next) / increment + 1n + (wanted - first) / increment
     }
     if (missing > 0n) await this.#connection.all(`SELECT max(nextval(${name})) FROM range(${missing})`)
   }
