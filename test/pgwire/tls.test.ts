@@ -16,6 +16,7 @@ import { errorFields, query, RawClient, startup, startupPacket, startWire, type 
 import { Authority } from '../support/certificates.ts'
 import { python } from '../support/prerequisites.ts'
 import { runChild } from '../support/process.ts'
+import { seededRandom } from '../support/random.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -222,6 +223,32 @@ test('garbage, half a handshake and a second request for TLS end that connection
   good.destroy()
 })
 
+test('bytes of every kind in place of a handshake leave the server as it was', async () => {
+  const random = seededRandom('handshakes')
+  const hello = await clientHello()
+  const strangers = Array.from({ length: 150 }, async () => {
+    const bytes = Buffer.from(random.chance(0.3) ? random.bytes(random.int(1, 300)) : hello)
+    for (let changes = random.int(0, 4); changes > 0; changes--) bytes[random.int(0, bytes.length - 1)] = random.int(0, 255)
+    const cut = bytes.subarray(0, random.chance(0.5) ? random.int(1, bytes.length) : bytes.length)
+    const [begin, end] = [random.chance(0.7), random.pick(['end', 'destroy', 'resetAndDestroy'] as const)]
+    const client = net.connect({ host: '127.0.0.1', port: wire.port })
+    client.on('error', () => {})
+    await once(client, 'connect')
+    if (begin) {
+      client.write(sslRequest)
+      await new Promise((resolve) => client.once('data', resolve).once('close', resolve))
+    }
+    client.write(cut)
+    client[end]()
+    client.resume()
+    if (!client.closed) await once(client, 'close')
+  })
+  await Promise.all(strangers)
+  assert.is(wire.listener.sessionCount, 0)
+  const run = await psql('host=127.0.0.1 sslmode=require', 'SELECT * FROM range(200000)')
+  assert.equal([run.code, run.stdout.split('\n').length], [0, 200_001], run.stderr)
+})
+
 test('without a usable certificate clients are told that there is no encryption', async () => {
   const plain = await startWire({ tls: { cert: '/nowhere', key: '/nowhere' } })
   try {
@@ -251,6 +278,22 @@ test('a password is asked for over TLS as well, and a wrong one refused', async 
   assert.is(run.code, 2)
   assert.match(run.stderr, /password authentication failed for user "ann"/)
 })
+
+/** The first bytes of a client that begins with TLS at once. */
+function clientHello(): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const server = net.createServer((socket) => {
+      socket.once('data', (bytes) => {
+        socket.destroy()
+        server.close(() => resolve(bytes))
+      })
+    })
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as net.AddressInfo
+      tls.connect({ host: '127.0.0.1', port, ALPNProtocols: ['postgresql'] }).on('error', () => {})
+    })
+  })
+}
 
 /** A finished handshake, without a request for it first. */
 async function handshake(options: tls.ConnectionOptions): Promise<tls.TLSSocket> {
