@@ -184,8 +184,22 @@ export class Agent {
         this.#consumers.durable.advance(seq)
         this.plugins.durableIs(seq)
       })
+      // It may have been adopted, with the users of an earlier configuration.
+      void this.updateUsers()
     }
     this.plugins.engineIs(state)
+  }
+
+  /** Gives the engine the users of the configuration. False when they count only from its next start on. Never throws. */
+  async updateUsers(): Promise<boolean> {
+    try {
+      const applied = await this.supervisor.current?.users(this.config.engine.auth)
+      if (applied === false) this.log.warn('engine.auth: its methods have changed, which counts from the engine’s next start on')
+      return applied !== false
+    } catch (error) {
+      this.log.warn(`the engine did not take the users of engine.auth: ${messageOf(error)}`)
+      return false
+    }
   }
 
   /** The journal alone can't bring the database back any more: from now on a snapshot has to. */

@@ -4,6 +4,7 @@
  * {"id", "error": {"message", "code"}}. After each journal fsync the engine pushes {"durable": seq} (coalesced).
  */
 
+import type { Config } from './config.ts'
 import type { EngineStatus } from './plugin.ts'
 
 /** What one recovery did and found. Kept in the hello until the engine ends, so that every agent that comes learns of it. */
@@ -53,6 +54,8 @@ export interface ControlMethods {
   checkpoint: { params: Record<string, never>; result: { watermark: number } }
   /** Takes or renews the connection's hold; it ends after `leaseMs` without renewal, or with the connection. */
   hold: { params: Record<string, never>; result: { watermark: number; iteration: number; leaseMs: number } }
+  /** Takes up other users of `engine.auth`; not applied when its methods differ from the engine's: they count from its next start on. */
+  users: { params: { auth: Config['engine']['auth'] }; result: { applied: boolean } }
   release: { params: Record<string, never>; result: Record<string, never> }
   shutdown: { params: { checkpoint: boolean }; result: Record<string, never> }
 }

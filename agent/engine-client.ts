@@ -3,6 +3,7 @@
 import net from 'node:net'
 import { createInterface } from 'node:readline'
 import pg from 'pg'
+import type { Config } from './config.ts'
 import { agentUser, type ControlMethods, type EngineHello, holdLeaseMs } from './control-protocol.ts'
 import { DaemonGuardError } from './errors.ts'
 import type { EngineControl, EngineStatus, Hold } from './plugin.ts'
@@ -95,6 +96,12 @@ export class EngineClient implements EngineControl {
 
   checkpoint(signal?: AbortSignal): Promise<{ watermark: number }> {
     return this.#call('checkpoint', {}, signal)
+  }
+
+  /** Gives the engine the users of `engine.auth`; false when it takes them up only at its next start. */
+  async users(auth: Config['engine']['auth']): Promise<boolean> {
+    const { applied } = await this.#call('users', { auth })
+    return applied
   }
 
   /** A hold has a connection of its own, so that it ends with its holder. */

@@ -6,7 +6,7 @@ import { Agent } from '../agent.ts'
 import type { Config } from '../config.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { resolvePlugins } from '../local-plugins.ts'
-import { createLog, type Log } from '../log.ts'
+import { createLog } from '../log.ts'
 import { isPacked, version } from '../runtime.ts'
 import type { Command } from './command.ts'
 import { loadConfiguration } from './configuration.ts'
@@ -16,7 +16,7 @@ const command: Command = {
   help: [
     'The agent: starts the engine or adopts the one that runs, keeps it alive, runs the plugins, serves the status page.',
     'Ctrl-C or SIGTERM ends the agent; the engine goes on serving until `daemonguard stop --engine`.',
-    'SIGHUP checks the configuration again and says what a restart would change.',
+    'SIGHUP checks the configuration again, takes up the users of engine.auth, and says what else a restart would change.',
     'Exit code 75: another agent runs on this data directory.',
   ],
   options: {},
@@ -51,7 +51,7 @@ function onSignals(agent: Agent, configFile: string | undefined): void {
     agent.requestStop({ engine: false })
   }
   process.on('SIGTERM', stop).on('SIGINT', stop)
-  process.on('SIGHUP', () => void reload(agent.config, configFile, agent.log))
+  process.on('SIGHUP', () => void reload(agent, configFile))
 }
 
 /**
@@ -81,11 +81,19 @@ function containFaults(agent: Agent): void {
   process.on('uncaughtException', contain).on('unhandledRejection', contain)
 }
 
-/** Says what a restart would change; a configuration with mistakes changes nothing. */
-async function reload(running: Config, configFile: string | undefined, log: Log): Promise<void> {
+/** Takes up changed users and says what a restart would change; a configuration with mistakes changes nothing. */
+async function reload(agent: Agent, configFile: string | undefined): Promise<void> {
+  const { config: running, log } = agent
   try {
     const config = await loadConfiguration({ configFile: configFile ?? running.file })
+    const { auth } = config.engine
+    const isTakenUp = !isDeepStrictEqual(auth, running.engine.auth) && sameMethods(auth, running.engine.auth)
+    if (isTakenUp) {
+      running.engine.auth = auth
+      if (await agent.updateUsers()) log.info('the users of engine.auth are those of the configuration now')
+    }
     const changed = changedKeys(running, config)
+    if (isTakenUp && changed.length === 0) return
     if (changed.length === 0) log.info('the configuration has not changed')
     else
       log.warn(
@@ -97,6 +105,10 @@ async function reload(running: Config, configFile: string | undefined, log: Log)
       `the configuration is not usable, the running one stays: ${error instanceof DaemonGuardError ? error.describe() : messageOf(error)}`,
     )
   }
+}
+
+function sameMethods(one: Config['engine']['auth'], other: Config['engine']['auth']): boolean {
+  return one.method === other.method && one.socket === other.socket
 }
 
 /** Keys of the second level that differ: `agent.listen`, `plugins.watchdog`. */

@@ -4,6 +4,7 @@
  */
 
 import { createHmac, randomBytes } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import { type Clock, systemClock } from '../clock.ts'
 import { agentUser } from '../control-protocol.ts'
 import type { Log } from '../log.ts'
@@ -49,7 +50,7 @@ export class Access implements Gatekeeper {
   /** What the agent logs in with, as `agentUser`: new at each start, told over the control socket only. */
   readonly agentPassword = randomBytes(24).toString('base64url')
   #auth: AuthConfig
-  #users = new Map<string, User>()
+  #users: ReadonlyMap<string, User> = new Map()
   #agent: User | undefined
   #databaseId: string
   #log: Log
@@ -64,9 +65,19 @@ export class Access implements Gatekeeper {
 
   static async create(options: AccessOptions): Promise<Access> {
     const access = new Access(options)
-    for (const user of options.auth.users) access.#users.set(user.name, await access.#user(user))
+    access.#users = await access.#usersOf(options.auth)
     access.#agent = await access.#user({ name: agentUser, password: access.agentPassword, readonly: false })
     return access
+  }
+
+  /** Takes up other users. False, and nothing changes, when the methods are others: what listens where was chosen with them. */
+  async change(auth: AuthConfig): Promise<boolean> {
+    if (auth.method !== this.#auth.method || auth.socket !== this.#auth.socket) return false
+    if (isDeepStrictEqual(auth.users, this.#auth.users)) return true
+    this.#users = await this.#usersOf(auth)
+    this.#auth = auth
+    this.#log.info({ users: [...this.#users.keys()] }, 'the users of engine.auth have changed')
+    return true
   }
 
   async ask(visitor: Visitor): Promise<{ role: Role } | { challenge: Challenge }> {
@@ -95,6 +106,11 @@ export class Access implements Gatekeeper {
       case 'scram-sha-256':
         return { challenge: this.#challenge(visitor, user) }
     }
+  }
+
+  async #usersOf({ users }: AuthConfig): Promise<ReadonlyMap<string, User>> {
+    const made = await Promise.all(users.map(async (user) => [user.name, await this.#user(user)] as const))
+    return new Map(made)
   }
 
   async #user({ name, password, peer, readonly }: AuthConfig['users'][number]): Promise<User> {

@@ -7,6 +7,8 @@ import { type ControlMethods, type EngineHello, holdLeaseMs } from '../control-p
 import { removeDurably } from '../disk.ts'
 import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
 
+type Params = ControlMethods['users']['params'] & Partial<ControlMethods['shutdown']['params']>
+
 /** What the socket asks of the engine. */
 export interface ControlTarget {
   hello(): EngineHello
@@ -14,6 +16,8 @@ export interface ControlTarget {
   checkpoint(): Promise<{ watermark: number }>
   hold(holder: object): Promise<{ watermark: number; iteration: number }>
   release(holder: object): void
+  /** Whether the users were taken up. */
+  users(auth: ControlMethods['users']['params']['auth']): Promise<boolean>
   /** Begins to end; the process exits after the answer has gone out. */
   shutdown(params: { checkpoint: boolean }): void
 }
@@ -78,7 +82,7 @@ export class ControlServer {
       this.#sockets.delete(socket)
       release()
     })
-    const answer = async (method: string, params: { checkpoint?: boolean }): Promise<unknown> => {
+    const answer = async (method: string, params: Params): Promise<unknown> => {
       switch (method) {
         case 'status':
           return this.#target.status()
@@ -92,6 +96,8 @@ export class ControlServer {
         case 'release':
           release()
           return {}
+        case 'users':
+          return { applied: await this.#target.users(params.auth) }
         case 'shutdown':
           this.#target.shutdown({ checkpoint: params.checkpoint === true })
           return {}

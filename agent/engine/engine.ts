@@ -146,6 +146,7 @@ class Engine {
       status: () => this.#status(),
       checkpoint: () => this.#checkpoints.run(),
       hold: (holder) => this.#checkpoints.hold(holder),
+      users: (auth) => access.change(auth),
       release: (holder) => this.#checkpoints.release(holder),
       shutdown: ({ checkpoint }) => setImmediate(() => this.#stop(checkpoint)),
     })

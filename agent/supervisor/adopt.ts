@@ -5,6 +5,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import type { Config } from '../config.ts'
 import type { EngineHello } from '../control-protocol.ts'
 import type { EngineControl } from '../plugin.ts'
 import { isAlive, isSame, type ProcessIdentity, startedAt } from './process.ts'
@@ -15,6 +16,7 @@ export interface EngineConnection extends EngineControl {
   readonly closed: boolean
   onDurable(listener: (seq: number) => void): void
   onClose(listener: () => void): void
+  users(auth: Config['engine']['auth']): Promise<boolean>
   shutdown(options: { checkpoint: boolean }): Promise<void>
   close(): void
 }
