@@ -9,7 +9,7 @@ import type { TableInfo } from './catalog.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { type MergeStatement, pins } from './sql/merge.ts'
 import { SqlError } from './sql-error.ts'
-import { applyCopy, type Done, inKeys, keyColumns, keyTable, keyText, makeCopy, pick } from './table-copy.ts'
+import { applyCopy, copyOf, type Done, inKeys, keyColumns, keyTable, keyText, pick, shapeOf } from './table-copy.ts'
 
 export async function captureMerge(
   context: CaptureContext,
@@ -26,7 +26,9 @@ export async function captureMerge(
   lockReferenced(context, info, deletes ? info.referencedColumns : changed)
 
   const onCopy = info.referenced && updates.length > 0
-  const target = onCopy ? `${await makeCopy(context, info, false)} AS ${statement.qualifier}` : text.slice(...targetText)
+  const target = onCopy
+    ? `${await copyOf(context, info, await shapeOf(context, info), { unique: false })} AS ${statement.qualifier}`
+    : text.slice(...targetText)
   const wanted = returning === undefined ? '' : `, ${text.slice(returning.start, returning.end)}`
   const sql = `${text.slice(0, targetText[0])}${target}${text.slice(targetText[1], returning?.keyword)} RETURNING merge_action, *${wanted}`
   const result = await executor.run(sql, parameters)

@@ -8,22 +8,45 @@ import { type CaptureContext, imagesOf, keyNames } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
 import { cellText } from './row-conflicts.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
-import { createTable, quotedList, readFamily, type TableShape } from './table-shape.ts'
+import { type Constraint, createTable, quotedList, readFamily, type TableShape } from './table-shape.ts'
 
-const copy = 'temp.main."daemonguard copy"'
+const copyName = 'daemonguard copy'
+const copy = `temp.main.${quoteIdentifier(copyName)}`
 
-/** Makes it, with defaults and generated columns; `unique`: also with what makes rows unique. Returns its path. */
-export async function makeCopy({ executor, catalog }: CaptureContext, info: TableInfo, unique: boolean): Promise<string> {
-  const { connection } = executor
-  const { schema, name, columns } = info.table
-  const shape = (await readFamily(connection, catalog, schema, name))[0] as TableShape
-  const constraints = unique ? shape.constraints.filter(({ type }) => type === 'PRIMARY KEY' || type === 'UNIQUE') : []
-  await connection.run(createTable({ ...shape, path: copy, constraints }, 'CREATE OR REPLACE TEMPORARY TABLE'))
-  const names = quotedList(columns.map((column) => column.name))
-  await connection.run(`INSERT INTO ${copy} (${names}) SELECT ${names} FROM ${info.path}`)
-  const indexes = unique ? shape.indexes.filter(({ sql }) => /^CREATE UNIQUE /i.test(sql)) : []
-  for (const { sql } of indexes) await connection.run(sql.replace(` ${shape.path} (`, ` ${copy} (`))
+export async function shapeOf({ executor, catalog }: CaptureContext, { table }: TableInfo): Promise<TableShape> {
+  return (await readFamily(executor.connection, catalog, table.schema, table.name))[0] as TableShape
+}
+
+/** An empty temporary table with the columns, defaults and generated columns of another; returns its path. */
+export async function emptyCopy(
+  { executor }: CaptureContext,
+  shape: TableShape,
+  name: string,
+  constraints: readonly Constraint[],
+): Promise<string> {
+  const path = `temp.main.${quoteIdentifier(name)}`
+  await executor.connection.run(createTable({ ...shape, path, constraints }, 'CREATE OR REPLACE TEMPORARY TABLE'))
+  return path
+}
+
+/** The copy, with all rows or those of which the condition `rows` is true; `unique`: also with what makes rows unique. Returns its path. */
+export async function copyOf(
+  context: CaptureContext,
+  info: TableInfo,
+  shape: TableShape,
+  { unique, rows }: { unique: boolean; rows?: string | undefined },
+): Promise<string> {
+  const { connection } = context.executor
+  const keys = unique ? shape.constraints.filter(({ type }) => type === 'PRIMARY KEY' || type === 'UNIQUE') : []
+  await emptyCopy(context, shape, copyName, keys)
+  const names = quotedList(info.table.columns.map((column) => column.name))
+  await connection.run(`INSERT INTO ${copy} (${names}) SELECT ${names} FROM ${info.path}${rows === undefined ? '' : ` WHERE ${rows}`}`)
+  for (const { sql } of unique ? shape.indexes.filter(isUnique) : []) await connection.run(sql.replace(` ${shape.path} (`, ` ${copy} (`))
   return copy
+}
+
+export function isUnique({ sql }: { readonly sql: string }): boolean {
+  return /^CREATE UNIQUE /i.test(sql)
 }
 
 export interface Done {
