@@ -1,11 +1,14 @@
-/** COPY … FROM STDIN: text rows go through a temporary table of VARCHARs, so that DuckDB itself casts them, checks them and fills in defaults. */
+/** COPY … FROM STDIN: rows go through a temporary table, of VARCHARs where they come as text, so that DuckDB itself casts them, checks them and fills in defaults. */
 
 import type { Cell } from '../journal/types.ts'
 import { addChanges, imagesOf } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
+import { copyOptions } from './copy-options.ts'
 import type { Executor } from './executor.ts'
+import { parseArray } from './pgwire/arrays.ts'
 import type { CopySource } from './pgwire/backend.ts'
-import { type CopyOptions, CopyParser, type CopyRow } from './pgwire/copy.ts'
+import { type CopyOptions, CopyParser } from './pgwire/copy.ts'
+import { BinaryCopyParser, stagedType } from './pgwire/copy-binary.ts'
 import { quoteIdentifier, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
@@ -34,14 +37,17 @@ export function copyTarget(info: TableInfo, columns: readonly string[] | undefin
 
 /** Reads the data to its end; resolves with the number of rows. The transaction is open; on an error the caller rolls it back. */
 export async function copyIn(executor: Executor, transaction: Transaction, target: CopyTarget, source: CopySource): Promise<number> {
-  const parser = new CopyParser(target.options)
+  const types = target.columns.map((name) => target.info.table.columns.find((column) => column.name === name)!.type)
+  const binary = target.options.format === 'binary'
+  const parser = binary ? new BinaryCopyParser(types) : new CopyParser(target.options)
   const staging = 'temp.main.daemonguard_copy'
-  const fields = target.columns.map((_, i) => `c${i} VARCHAR`)
+  const fields = types.map((type, i) => `c${i} ${binary ? stagedType(type) : 'VARCHAR'}`)
   // Anew for each load: deleted rows would stay until the transaction ends.
   const begin = () => executor.run(`CREATE OR REPLACE TEMPORARY TABLE ${staging} (${fields.join(', ')})`)
-  const casts = target.columns.map((name, i) => castOf(target.info, name, `c${i}`))
+  const casts = target.columns.map((name, i) => (binary ? `c${i}` : castOf(target.info, name, `c${i}`)))
   const insert = `INSERT INTO ${target.info.path} (${target.columns.map(quoteIdentifier).join(', ')}) SELECT ${casts.join(', ')} FROM ${staging} RETURNING *`
-  let staged: CopyRow[] = []
+  const lists = binary ? [] : types.flatMap(({ kind }, i) => (kind === 'LIST' || kind === 'ARRAY' ? [i] : []))
+  let staged: Cell[][] = []
   let bytes = 0
   let count = 0
   const load = async () => {
@@ -61,7 +67,10 @@ export async function copyIn(executor: Executor, transaction: Transaction, targe
   for (;;) {
     const data = await source.read()
     const rows = data === null ? parser.end() : parser.push(data)
-    for (const row of rows) staged.push(row)
+    for (const row of rows) {
+      for (const i of lists) row[i] = listText(row[i] as string | null)
+      staged.push(row)
+    }
     bytes += data?.length ?? 0
     if (data === null || staged.length >= stagedRows || bytes >= stagedBytes) await load()
     if (data === null) break
@@ -74,59 +83,18 @@ export async function copyIn(executor: Executor, transaction: Transaction, targe
 function castOf(info: TableInfo, name: string, column: string): string {
   const kind = info.table.columns.find((candidate) => candidate.name === name)?.type.kind
   if (kind === 'BLOB') return `CASE WHEN ${column} LIKE '\\x%' THEN unhex(substr(${column}, 3)) ELSE CAST(${column} AS BLOB) END`
+  // '1 mon -2 days +03:00:00': DuckDB reads no plus.
+  if (kind === 'INTERVAL') return `CAST(replace(${column}, '+', '') AS INTERVAL)`
   return column
 }
 
-/** `WITH (FORMAT csv, HEADER, …)` and the older `CSV HEADER DELIMITER ','`. */
-function copyOptions(tokens: readonly Token[]): CopyOptions {
-  const words = tokens.filter((token) => !(token.kind === 'symbol' && '(),='.includes(token.text)))
-  const options: { -readonly [K in keyof CopyOptions]: CopyOptions[K] } = { format: 'text' }
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i]?.text.toLowerCase()
-    const value = () => {
-      if (words[i + 1]?.text.toLowerCase() === 'as') i++
-      return words[++i]?.text ?? ''
-    }
-    const flag = () => (/^(true|false|on|off|1|0)$/i.test(words[i + 1]?.text ?? '') ? /^(true|on|1)$/i.test(value()) : true)
-    switch (word) {
-      case 'with':
-        break
-      case 'csv':
-        options.format = 'csv'
-        break
-      case 'format': {
-        const format = value().toLowerCase()
-        if (format !== 'csv' && format !== 'text')
-          throw new SqlError('0A000', `COPY in ${format} format is not supported`, { hint: 'use text or csv' })
-        options.format = format
-        break
-      }
-      case 'header':
-        options.header = flag()
-        break
-      case 'delimiter':
-        options.delimiter = value()
-        break
-      case 'null':
-        options.null = value()
-        break
-      case 'quote':
-        options.quote = value()
-        break
-      case 'escape':
-        options.escape = value()
-        break
-      case 'freeze': // about Postgres' pages
-        flag()
-        break
-      case 'encoding':
-        if (!/^utf-?8$/i.test(value())) throw new SqlError('0A000', 'COPY takes UTF-8 only')
-        break
-      case 'binary':
-        throw new SqlError('0A000', 'COPY in binary format is not supported', { hint: 'use text or csv' })
-      default:
-        throw new SqlError('42601', `unknown COPY option: ${word}`)
-    }
+/** Postgres' `{a,NULL,"b c"}` as DuckDB writes a list. */
+function listText(text: string | null): string | null {
+  if (text === null || !text.trimStart().startsWith('{')) return text
+  const spell = (cell: Cell): string => {
+    if (cell === null) return 'NULL'
+    if (Array.isArray(cell)) return `[${cell.map(spell).join(', ')}]`
+    return `"${String(cell).replace(/[\\"]/g, '\\$&')}"`
   }
-  return options
+  return spell(parseArray(text).cell)
 }

@@ -190,7 +190,14 @@ class Engine {
       end: () => {},
     }
     const session = await Session.open(this.#context, client)
-    const silent = { rows: async () => {}, complete: () => {}, empty: () => {}, notice: () => {}, parameterStatus: () => {} }
+    const silent = {
+      rows: async () => {},
+      copyOut: async () => 0,
+      complete: () => {},
+      empty: () => {},
+      notice: () => {},
+      parameterStatus: () => {},
+    }
     try {
       await session.simpleQuery(sql, {
         ...silent,

@@ -49,7 +49,8 @@ async function run(
     case 'copy-in': {
       const target = copyTarget(info, statement.columns, statement.options)
       context.locks.referring(info.parents, context.transaction)
-      return `COPY ${await copyIn(context.executor, context.transaction, target, sink.copyIn('text', target.columns.length))}`
+      const format = target.options.format === 'binary' ? 'binary' : 'text'
+      return `COPY ${await copyIn(context.executor, context.transaction, target, sink.copyIn(format, target.columns.length))}`
     }
   }
 }

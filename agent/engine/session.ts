@@ -3,6 +3,7 @@
 import { version } from '../runtime.ts'
 import { Block, type BlockContext, readOnlyError } from './block.ts'
 import type { TableInfo } from './catalog.ts'
+import { copyOptions } from './copy-options.ts'
 import { type Database, duckdbVersion, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
@@ -244,6 +245,12 @@ export class Session implements BackendSession {
         for (const part of statement.parts) answer = await this.#perform(part, parameters, sink)
         return answer
       }
+      case 'copy-out': {
+        const query = this.#read(statement.query, tokenize(statement.query))
+        this.#refuse(query)
+        const rows = await this.#query(query, parameters)
+        return `COPY ${await sink.copyOut(rows, copyOptions(statement.options))}`
+      }
       case 'probe':
         await this.#context.probe()
         return 'PROBE'
@@ -254,7 +261,7 @@ export class Session implements BackendSession {
     }
   }
 
-  async #query(statement: Statement, parameters: readonly Parameter[]): Promise<Answer> {
+  async #query(statement: Statement, parameters: readonly Parameter[]): Promise<RowStream> {
     const shown = this.#settings.show(statement.tokens)
     if (shown !== undefined) {
       const fields: Field[] = [{ name: shown.name, type: { kind: 'VARCHAR' } }]
@@ -277,7 +284,7 @@ export class Session implements BackendSession {
   }
 
   /** SELECT nextval(…) changes the database: the value handed out must not be handed out again after a crash. */
-  async #drawFromSequence(statement: Statement, parameters: readonly Parameter[]): Promise<Answer> {
+  async #drawFromSequence(statement: Statement, parameters: readonly Parameter[]): Promise<RowStream> {
     await this.#block.forWriting('shared')
     const result = await this.#executor.run(statement.text, parameters, { expect: queries })
     const rows = await result.rest()

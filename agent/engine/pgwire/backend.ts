@@ -11,6 +11,7 @@
 
 import type { Cell, ColumnType } from '../../journal/types.ts'
 import type { SqlError } from '../sql-error.ts'
+import type { CopyOptions } from './copy.ts'
 
 export interface Backend {
   /** A new session. Throws SqlError (severity FATAL) to refuse the client. */
@@ -90,6 +91,8 @@ export interface StatementSink {
   parameterStatus(name: string, value: string): void
   /** Asks the client for COPY data. Read it to the end (or throw), then `complete('COPY n')`. */
   copyIn(format: 'text' | 'binary', columnCount: number): CopySource
+  /** Sends a whole result as COPY data, as the client takes it, and closes the stream; resolves with the number of rows. Then `complete('COPY n')`. */
+  copyOut(stream: RowStream, options: CopyOptions): Promise<number>
 }
 
 export interface BackendSession {

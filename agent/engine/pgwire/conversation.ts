@@ -6,6 +6,8 @@
 import type { Log } from '../../log.ts'
 import { protocolViolation, SqlError } from '../sql-error.ts'
 import type { BackendSession, CopySource, RowStream, StatementSink } from './backend.ts'
+import type { CopyOptions } from './copy.ts'
+import { copyOut } from './copy-out.ts'
 import { CopyStream } from './copy-stream.ts'
 import { Cursor } from './cursor.ts'
 import { ExtendedQuery } from './extended.ts'
@@ -178,6 +180,13 @@ export class Conversation {
           await cursor.close()
         }
         responses.commandComplete(writer, cursor.tag)
+      },
+      async copyOut(stream: RowStream, options: CopyOptions): Promise<number> {
+        try {
+          return await copyOut(stream, options, outbox)
+        } finally {
+          await stream.close()
+        }
       },
       complete: (tag) => responses.commandComplete(writer, tag),
       empty: () => writer.empty(Server.emptyQuery),

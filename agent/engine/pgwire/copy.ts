@@ -8,7 +8,7 @@ import { SqlError } from '../sql-error.ts'
 import { utf8 } from './messages.ts'
 
 export interface CopyOptions {
-  readonly format: 'text' | 'csv'
+  readonly format: 'text' | 'csv' | 'binary'
   /** One byte. Default: tab for text, comma for csv. */
   readonly delimiter?: string
   /** What stands for NULL, unquoted. Default: \N for text, nothing for csv. */

@@ -167,6 +167,9 @@ function numeric(bytes: Buffer, number: number): Parameter {
     scale += zeros
   }
   const width = Math.max(text.length, scale, 1)
+  const integer = scale === 0 && text.length < 50 ? BigInt(text === '' ? 0 : text) * (sign === 0x4000 ? -1n : 1n) : undefined
+  if (width > maxDigits && integer !== undefined && integer >= -(1n << 127n) && integer < 1n << 128n)
+    return { type: { kind: integer < 1n << 127n ? 'HUGEINT' : 'UHUGEINT' }, cell: integer }
   if (width > maxDigits) throw new SqlError('22003', `value of parameter $${number} has more than ${maxDigits} digits`)
   const unscaled = BigInt(text === '' ? 0 : text)
   return { type: { kind: 'DECIMAL', width, scale }, cell: sign === 0x4000 ? -unscaled : unscaled }

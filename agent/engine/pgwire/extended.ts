@@ -248,6 +248,8 @@ function readParameter(bytes: Buffer | null, format: Format, oid: number, inferr
   const text = utf8(bytes)
   const type = inferred ?? typeOf(oid)
   if ((type?.kind === 'LIST' || type?.kind === 'ARRAY') && text.trimStart().startsWith('{')) return parseArray(text)
+  // As Postgres prints it: '1 mon -2 days +03:00:00'. DuckDB reads no plus.
+  if (type?.kind === 'INTERVAL') return text.replaceAll('+', '')
   // DuckDB would round '1.5' without a word.
   if (inferred !== null && isInteger(inferred) && !/^\s*[+-]?\d+\s*$/.test(text))
     throw new SqlError('22P02', `invalid input syntax for type ${typeName(inferred)} of parameter $${number}: "${text.slice(0, 100)}"`)

@@ -91,7 +91,15 @@ export function parameterDescription(writer: MessageWriter, declared: readonly n
 
 /** CopyInResponse. `format` 0: text and csv; 1: binary. */
 export function copyInResponse(writer: MessageWriter, format: Format, columnCount: number): void {
-  writer.begin(Server.copyIn)
+  copyResponse(writer, Server.copyIn, format, columnCount)
+}
+
+export function copyOutResponse(writer: MessageWriter, format: Format, columnCount: number): void {
+  copyResponse(writer, Server.copyOut, format, columnCount)
+}
+
+function copyResponse(writer: MessageWriter, type: number, format: Format, columnCount: number): void {
+  writer.begin(type)
   writer.uint8(format)
   writer.int16(columnCount)
   for (let i = 0; i < columnCount; i++) writer.int16(format)

@@ -2,6 +2,7 @@
 
 import { isQuery } from '../pragmas.ts'
 import { SqlError } from '../sql-error.ts'
+import { parseCopy } from './copy.ts'
 import { type DeleteStatement, parseDelete } from './delete.ts'
 import { separate, withoutStorageParameters } from './lists.ts'
 import { type MergeStatement, parseMerge } from './merge.ts'
@@ -45,6 +46,8 @@ export type Statement = { readonly text: string; readonly tokens: readonly Token
       readonly columns: readonly string[] | undefined
       readonly options: readonly Token[]
     }
+  /** COPY … TO STDOUT: the rows of a query. */
+  | { readonly kind: 'copy-out'; readonly query: string; readonly options: readonly Token[] }
   | MergeStatement
   | SchemaStatement
 )
@@ -149,7 +152,7 @@ function parseOne(base: { text: string; tokens: readonly Token[] }): Statement {
       return { ...base, kind: 'truncate', target: name, targetText: text.slice(tokens[at]?.start) }
     }
     case 'copy':
-      return parseCopy(base)
+      return parseCopy(text, tokens)
     case 'create':
     case 'alter':
     case 'drop':
@@ -310,23 +313,6 @@ export function assignedColumns(tokens: readonly Token[], from: number, to: numb
   return columns
 }
 
-function parseCopy(base: { text: string; tokens: readonly Token[] }): Statement {
-  const { tokens } = base
-  if (tokens[1]?.text === '(') throw unsupported('COPY (query)', 'run the query')
-  const { name, next } = qualifiedName(tokens, 1)
-  let at = next
-  let columns: string[] | undefined
-  if (tokens[at]?.text === '(') {
-    columns = []
-    for (at++; at < tokens.length && (tokens[at] as Token).depth > 0; at++) if (isName(tokens[at])) columns.push((tokens[at] as Token).text)
-    at++
-  }
-  if (tokens[at]?.text !== 'from') throw unsupported('COPY … TO', 'run a SELECT; psql has \\copy (SELECT …)')
-  if (tokens[at + 1]?.text !== 'stdin')
-    throw new SqlError('42501', 'COPY from a file is not available to SQL clients', { hint: 'COPY … FROM STDIN, or psql \\copy' })
-  return { ...base, kind: 'copy-in', target: name, columns, options: tokens.slice(at + 2) }
-}
-
 const objects = new Set(['TABLE', 'VIEW', 'INDEX', 'SCHEMA', 'SEQUENCE', 'TYPE', 'MACRO', 'FUNCTION'])
 
 function parseSchemaStatement(base: { text: string; tokens: readonly Token[] }): Statement {
@@ -377,7 +363,7 @@ export function qualifiedName(tokens: readonly Token[], at: number): { name: Qua
   return { name, next }
 }
 
-function isName(token: Token | undefined): boolean {
+export function isName(token: Token | undefined): boolean {
   return token !== undefined && (token.kind === 'word' || token.kind === 'quoted')
 }
 
@@ -389,6 +375,6 @@ function firstAtDepth(tokens: readonly Token[], matches: (token: Token, index: n
   return -1
 }
 
-function unsupported(what: string, hint: string): SqlError {
+export function unsupported(what: string, hint: string): SqlError {
   return new SqlError('0A000', `${what} is not supported`, { hint })
 }
