@@ -1,4 +1,4 @@
-// deadline: 180s
+// deadline: 300s
 // The file changes only when the engine says so, and always says which seq it holds (R3).
 
 import fs from 'node:fs'
@@ -7,7 +7,9 @@ import path from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { codeOf, TestEngine } from '../support/engine.ts'
+import { ExitCode } from '../../agent/errors.ts'
+import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
+import { runChild } from '../support/process.ts'
 import { seededRandom } from '../support/random.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -62,6 +64,61 @@ test('an old reader beside an update holds a checkpoint up, harmlessly', () =>
     await engine.restart()
     assert.equal([engine.control.hello.recovery.watermark, engine.control.hello.recovery.replayed], [4, 0])
     assert.equal(await engine.sql(sum), [['100', '5150']])
+  }))
+
+test('an old reader beside inserts and deletes holds no checkpoint up: nothing of the guard’s is ever updated in place', () =>
+  withEngine(async (engine) => {
+    const reader = await engine.connect()
+    await reader.query('BEGIN')
+    await reader.query(sum)
+    for (let i = 0; i < 3; i++) {
+      await engine.sql(`INSERT INTO t VALUES (${200 + i}, 0)`, `DELETE FROM t WHERE id = ${i}`)
+      assert.is((await engine.control.checkpoint()).watermark, 4 + 2 * i)
+    }
+    assert.equal(await rowsOf(reader, sum), [['100', '4950']])
+    await engine.restart()
+    assert.is(engine.control.hello.recovery.replayed, 0)
+    assert.equal(await engine.sql(sum), [['100', '4947']])
+  }))
+
+test('a checkpoint waits for an open writer; reads go on meanwhile, and writers after it', () =>
+  withEngine(async (engine) => {
+    const [writer, next] = [await engine.connect(), await engine.connect()]
+    await writer.query('BEGIN; INSERT INTO t VALUES (200, 0); DELETE FROM t WHERE id = 0')
+    const checkpoint = engine.control.checkpoint()
+    let made = false
+    void checkpoint.then(() => {
+      made = true
+    })
+    const later = next.query('INSERT INTO t VALUES (300, 0)')
+    for (let i = 0; i < 20; i++) assert.equal(await engine.sql(sum), [['100', '4950']])
+    assert.is(made, false)
+    await writer.query('COMMIT')
+    // It has waited first: what the later writer writes is not in it.
+    assert.is((await checkpoint).watermark, 3)
+    await later
+    await engine.restart()
+    assert.equal([engine.control.hello.recovery.watermark, engine.control.hello.recovery.replayed], [3, 1])
+    assert.equal(await engine.sql('SELECT id FROM t WHERE id NOT BETWEEN 1 AND 99 ORDER BY id'), [['200'], ['300']])
+  }))
+
+test('a checkpoint that fails ends the engine, and the next one has every row', () =>
+  withEngine(async (engine) => {
+    await engine.sql('CREATE TABLE wide (id INTEGER PRIMARY KEY, v VARCHAR)')
+    const insert = (from: number) =>
+      engine.sql(`INSERT INTO wide SELECT i, repeat(md5(i::VARCHAR || random()), 20) FROM range(${from}, ${from + 20_000}) r(i)`)
+    await insert(0)
+    await engine.control.checkpoint()
+    await insert(20_000)
+    const size = fs.statSync(engine.database).size
+    // The file cannot grow any more, as on a full disk.
+    assert.is((await runChild('prlimit', ['--pid', String(engine.pid), `--fsize=${size}`])).code, 0)
+    await refusal(engine.control.checkpoint())
+    assert.is((await engine.exit()).code, ExitCode.suspect)
+    await engine.start()
+    assert.is(engine.control.hello.recovery.replayed, 1)
+    assert.equal(await engine.sql('SELECT count(*), count(DISTINCT id) FROM wide'), [['40000', '40000']])
+    await engine.control.checkpoint()
   }))
 
 test('a refused checkpoint leaves the file as it was', () =>

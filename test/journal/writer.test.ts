@@ -8,6 +8,7 @@ import { readMark } from '../../agent/journal/mark.ts'
 import { SegmentReader } from '../../agent/journal/reader.ts'
 import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
 import { readTransactions } from '../../agent/journal/transactions.ts'
+import { watchSteps } from '../../agent/step.ts'
 import { append, batchesOf, databaseId, encoded, openWriter, seqsOf, writeJournal } from '../fixtures/journal.ts'
 import { onExit } from '../support/cleanup.ts'
 import { temporaryDirectory } from '../support/temp.ts'
@@ -107,6 +108,37 @@ test('segments follow each other without a gap, each sealed at its last batch, a
   }
   assert.is(descriptors(), before)
   assert.throws(() => append(writer, 1), /closed/)
+})
+
+test('a segment and its directory entry are durable before anything is written into it', async () => {
+  const steps: string[] = []
+  watchSteps(({ label, kind }) => steps.push(`${label} ${kind}`))
+  try {
+    const writer = openWriter(directory, { segmentBytes: segmentHeaderBytes + 5000 })
+    for (let i = 0; i < 20; i++) await writer.durable(append(writer, i, new Uint8Array(3000)))
+    await writer.close()
+  } finally {
+    watchSteps(() => {})
+  }
+  const kinds = [
+    'SEGMENT:HEADER write',
+    'SEGMENT:SYNC synced',
+    'SEGMENT:ENTRY synced-directory',
+    'JOURNAL:WRITE write',
+    'JOURNAL:SYNC synced',
+  ]
+  const seen = steps.filter((text) => kinds.includes(text))
+  let since: string[] = []
+  let segments = 0
+  for (const text of seen) {
+    if (text === 'SEGMENT:HEADER write') {
+      since = []
+      segments++
+    }
+    if (text === 'JOURNAL:WRITE write') assert.equal(since.slice(0, 3), kinds.slice(0, 3))
+    since.push(text)
+  }
+  assert.ok(segments > 5, `${segments} segments`)
 })
 
 test('a writer that gets nothing leaves a segment of its header, and space is allocated as zeros', async () => {
