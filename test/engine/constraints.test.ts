@@ -47,9 +47,10 @@ test.before(async () => {
   await client.query(`
     CREATE TYPE mood AS ENUM ('sad', 'ok');
     CREATE SEQUENCE trade_ids START 10;
+    CREATE MACRO soon(a) AS to_days(a) + now(); CREATE MACRO half(a) AS a / 2;
     CREATE TABLE brokers (broker_id INTEGER PRIMARY KEY, code VARCHAR UNIQUE, name VARCHAR COLLATE NOCASE);
     CREATE TABLE trades (
-      trade_id BIGINT DEFAULT nextval('trade_ids') PRIMARY KEY, broker_id INTEGER NOT NULL, price DECIMAL(18,8) CHECK (price > 0),
+      trade_id BIGINT DEFAULT nextval('trade_ids') PRIMARY KEY, broker_id INTEGER NOT NULL, price DECIMAL(18,8) CHECK (price > 0 AND half(price) < 1e9 AND extract(year FROM DATE '2026-01-01') = 2026),
       m mood DEFAULT 'ok', tags VARCHAR[], s STRUCT(a INTEGER, "b c" VARCHAR), j JSON, note VARCHAR DEFAULT 'it''s, UNIQUE' UNIQUE,
       doubled DECIMAL(18,8) GENERATED ALWAYS AS (price * 2), code VARCHAR, x INTEGER, y INTEGER, UNIQUE (x, y));
     CREATE TABLE fills (fill_id INTEGER PRIMARY KEY, trade_id BIGINT REFERENCES trades (trade_id), t2 BIGINT REFERENCES trades (trade_id));
@@ -244,6 +245,10 @@ for (const [text, code] of [
   ['ALTER TABLE trades ADD PRIMARY KEY (x)', '42P16'],
   ['ALTER TABLE trades ADD UNIQUE (x, y)', '42710'],
   ['ALTER TABLE no_such ADD UNIQUE (x, y)', '42P01'],
+  // A row that passes today would not when it is replayed.
+  ['CREATE TABLE future (at TIMESTAMP, CHECK (at > now()))', '0A000'],
+  ['CREATE TABLE future (at DATE CHECK (at > current_date))', '0A000'],
+  ['CREATE TABLE future (at TIMESTAMPTZ CHECK (at < soon(1)))', '0A000'],
 ] as const) {
   test(`${text}: ${code}`, async () => {
     assert.is((await errorOf(text)).code, code)

@@ -11,7 +11,7 @@ export type ConstraintChange =
 /** Names are as written; a word is in lower case. */
 export type WrittenConstraint =
   | { readonly type: 'PRIMARY KEY' | 'UNIQUE'; readonly columns: readonly string[] }
-  | { readonly type: 'CHECK'; readonly expression: string; readonly tokens: readonly Token[] }
+  | { readonly type: 'CHECK'; readonly expression: string }
   | {
       readonly type: 'FOREIGN KEY'
       readonly columns: readonly string[]
@@ -63,7 +63,7 @@ function written(word: string, reader: Reader): WrittenConstraint | undefined {
     case 'unique':
       return { type: 'UNIQUE', columns: reader.columns() }
     case 'check':
-      return { type: 'CHECK', ...reader.expression() }
+      return { type: 'CHECK', expression: reader.expression() }
   }
   return undefined
 }
@@ -115,11 +115,11 @@ class Reader {
     return columns.map(({ text }) => text)
   }
 
-  expression(): { expression: string; tokens: readonly Token[] } {
+  expression(): string {
     const tokens = this.#parentheses()
     const [first, last] = [tokens[0], tokens.at(-1)]
     if (first === undefined || last === undefined) throw syntax('an expression was expected', this.#tokens[this.#at])
-    return { expression: this.#text.slice(first.start, last.end), tokens }
+    return this.#text.slice(first.start, last.end)
   }
 
   /** What may follow says what is so anyway. */
