@@ -16,11 +16,14 @@ type Update = Extract<Statement, { kind: 'update' }>
 /** Of a DELETE, USING is what FROM is of an UPDATE. */
 type Changing = Pick<Update, 'text' | 'tokens' | 'prefix' | 'targetText' | 'qualifier' | 'from' | 'where'>
 
-export interface AffectedKeys {
+export interface AffectedRows {
   /** The condition that a row is one of them; its columns under `qualifier`, as written. */
   condition(qualifier?: string): string
   /** Runs a statement that has the client's parameters and the condition in it. */
   run(sql: string, options?: { stream: boolean }): Promise<Result>
+}
+
+export interface AffectedKeys extends AffectedRows {
   rows(): AsyncIterable<Rows>
 }
 
@@ -60,6 +63,34 @@ export async function affectedKeys(
   }
 }
 
+/**
+ * Where the WHERE is `column = constant` for every column of the key and nothing else, it names the row by itself, and the same one however often it
+ * is evaluated. Not for a statement that changes the key.
+ */
+export function namedRow(
+  executor: Executor,
+  statement: Changing,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+): AffectedRows | undefined {
+  const { text, where, from } = statement
+  if (where === undefined || from !== undefined) return undefined
+  const named: string[] = []
+  const condition = statement.tokens.filter(({ start, end }) => start >= where.start && end <= where.end)
+  for (let at = 0; at < condition.length; ) {
+    if (condition[at + 1]?.text === '.') at += 2
+    if (!equality(condition, at)) return undefined
+    named.push(lowerCase((condition[at] as Token).text))
+    at += 4
+  }
+  const keys = keyColumns(info).map(({ name }) => lowerCase(name))
+  if (named.length !== keys.length || !keys.every((key) => named.includes(key))) return undefined
+  return {
+    condition: () => text.slice(where.start, where.end),
+    run: (sql) => executor.run(sql, parameters),
+  }
+}
+
 function listed(executor: Executor, info: TableInfo, rows: Rows, parameters: readonly Parameter[]): AffectedKeys {
   const columns = keyColumns(info)
   const cells = Array.from({ length: rows.count }, (_, row) => columns.map((_, i) => rows.columns[i]?.[row] as Cell))
@@ -72,7 +103,7 @@ function listed(executor: Executor, info: TableInfo, rows: Rows, parameters: rea
         columns.map(({ name }) => `${qualifier === undefined ? '' : `${qualifier}.`}${quoteIdentifier(name)} = $${++next}`).join(' AND ')
       return `(${cells.map(ofRow).join(' OR ')})`
     },
-    run: (sql, options) => executor.run(sql, all, { keep: parameters.length > 0, ...options }),
+    run: (sql) => executor.run(sql, all, { keep: parameters.length > 0 }),
     rows: async function* () {
       if (rows.count > 0) yield rows
     },

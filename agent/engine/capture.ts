@@ -8,7 +8,7 @@
 
 import type { Cell, Change, Rows } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
-import { type AffectedKeys, affectedKeys, namesKeys } from './affected-keys.ts'
+import { type AffectedKeys, type AffectedRows, affectedKeys, namedRow, namesKeys } from './affected-keys.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Result } from './duckdb.ts'
 import type { Executor } from './executor.ts'
@@ -57,6 +57,19 @@ export async function captureInsert(
     const images = imagesOf(info, rows)
     return changed === undefined ? { kind: 'insert', table, rows: images } : { kind: 'upsert', table, rows: images, changed }
   })
+}
+
+/** An INSERT of one row whose values are known beforehand, as DuckDB gets them in `parameters`: it need not be asked for them. */
+export async function capturePlainInsert(
+  context: CaptureContext,
+  statement: Insert,
+  info: TableInfo,
+  cells: readonly Cell[],
+  parameters: readonly Parameter[],
+): Promise<void> {
+  context.locks.referring(info.parents, context.transaction)
+  await context.executor.run(statement.text, parameters)
+  context.transaction.add({ kind: 'insert', table: info.table, rows: { count: 1, columns: cells.map((cell) => [cell]) } })
 }
 
 /** The columns that an INSERT sets on a conflict, without the key. */
@@ -127,14 +140,17 @@ export async function captureUpdate(
   if (table.primaryKey.length === 0) throw keyless('UPDATE', info)
   const changed = columnIndexes(info, statement.assigned)
   if (info.parents.length > 0) context.locks.referring(info.parents, context.transaction)
-  const keys = await affectedKeys(context.executor, statement, info, parameters)
   const movesKey = changed.some((i) => table.primaryKey.includes(i))
+  const named = movesKey ? undefined : namedRow(context.executor, statement, info, parameters)
+  const affected = named ?? (await affectedKeys(context.executor, statement, info, parameters))
   lockReferenced(context, info, movesKey ? [...changed, ...info.referencedColumns] : changed)
-  const restricted = restrictedUpdate(statement, keys)
-  if (movesKey) return updateKeys(context.transaction, statement, info, keys, restricted)
+  const restricted = restrictedUpdate(statement, affected)
+  if (movesKey) return updateKeys(context.transaction, statement, info, affected as AffectedKeys, restricted)
 
-  await keys.run(restricted)
-  const found = await keys.run(`SELECT * FROM ${info.path} WHERE ${keys.condition()}`, { stream: true })
+  await affected.run(restricted)
+  const found = await affected.run(`SELECT * FROM ${statement.targetText} WHERE ${affected.condition(statement.qualifier)}`, {
+    stream: true,
+  })
   const count = await addChanges(context.transaction, found.chunks(), (rows, more) => ({
     kind: 'update',
     table,
@@ -142,7 +158,7 @@ export async function captureUpdate(
     changed,
     more,
   }))
-  return { count, returned: await returnedByKey(statement, keys) }
+  return { count, returned: await returnedByKey(statement, affected) }
 }
 
 /** An UPDATE that changes the key is a delete plus an insert. */
@@ -162,7 +178,7 @@ async function updateKeys(
 }
 
 /** The client's UPDATE, restricted to the selected keys instead of by its WHERE; with FROM the WHERE stays, since it joins. */
-function restrictedUpdate(statement: Update, keys: AffectedKeys): string {
+function restrictedUpdate(statement: Update, keys: AffectedRows): string {
   const { text, set, from, where } = statement
   const head = `${text.slice(0, set.end)}${from === undefined ? '' : ` FROM ${text.slice(from.start, from.end)}`}`
   const restriction = keys.condition(statement.qualifier)
@@ -170,7 +186,7 @@ function restrictedUpdate(statement: Update, keys: AffectedKeys): string {
   return `${head} WHERE (${text.slice(where.start, where.end)}) AND ${restriction}`
 }
 
-async function returnedByKey(statement: Update, keys: AffectedKeys) {
+async function returnedByKey(statement: Update, keys: AffectedRows) {
   const wanted: Clause | undefined = statement.returning
   if (wanted === undefined) return undefined
   // Columns of FROM are not among those that DuckDB's own RETURNING knows.

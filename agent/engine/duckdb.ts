@@ -8,6 +8,7 @@ import {
   type DuckDBConnection,
   DuckDBDataChunk,
   DuckDBInstance,
+  DuckDBMaterializedResult,
   type DuckDBPreparedStatement,
   type DuckDBResult,
   type DuckDBType,
@@ -231,6 +232,8 @@ export class Result {
   readonly columns: readonly { name: string; type: ColumnType }[]
   #result: DuckDBResult
   #readers: ((value: DuckDBValue) => Cell)[]
+  /** Chunks of a materialized result. */
+  #taken = 0
 
   constructor(result: DuckDBResult) {
     this.#result = result
@@ -251,7 +254,7 @@ export class Result {
   }
 
   async next(): Promise<Chunk | null> {
-    const chunk = await this.#result.fetchChunk()
+    const chunk = this.#result instanceof DuckDBMaterializedResult ? this.#materialized(this.#result) : await this.#result.fetchChunk()
     if (chunk === null || chunk.rowCount === 0) return null
     const columns = this.#readers.map((read, i) => {
       const values = chunk.getColumnValues(i)
@@ -259,6 +262,11 @@ export class Result {
       return values.map((value) => (value === null ? null : read(value)))
     })
     return { count: chunk.rowCount, columns }
+  }
+
+  /** What is there already is taken without a turn through the thread pool. */
+  #materialized(result: DuckDBMaterializedResult): DuckDBDataChunk | null {
+    return this.#taken < result.chunkCount ? result.getChunk(this.#taken++) : null
   }
 
   /** What is left, chunk by chunk. */

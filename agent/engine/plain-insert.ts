@@ -79,6 +79,18 @@ export function cellsOf(plan: InsertPlan, info: TableInfo, parameters: readonly 
   return cells
 }
 
+/** The client's parameters as typed values, for its own statement; undefined where one of them fills two columns. */
+export function typedParameters(plan: InsertPlan, info: TableInfo, cells: readonly Cell[]): Parameter[] | undefined {
+  const parameters: Parameter[] = []
+  for (const [column, from] of plan.entries()) {
+    if (from === -1) continue
+    if (parameters[from] !== undefined) return undefined
+    const cell = cells[column] as Cell
+    parameters[from] = cell === null ? null : { type: info.table.columns[column]!.type, cell }
+  }
+  return parameters
+}
+
 const understood = new Set<ColumnType['kind']>([
   'BOOLEAN',
   'TINYINT',

@@ -1,6 +1,15 @@
 /** One statement that changes rows of a table: run, captured, and checked for what DuckDB lets pass. */
 
-import { type CaptureContext, type Captured, captureDelete, captureInsert, captureTruncate, captureUpdate } from './capture.ts'
+import type { Cell } from '../journal/types.ts'
+import {
+  type CaptureContext,
+  type Captured,
+  captureDelete,
+  captureInsert,
+  capturePlainInsert,
+  captureTruncate,
+  captureUpdate,
+} from './capture.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyIn, copyTarget } from './copy-in.ts'
 import { captureMerge } from './merge.ts'
@@ -22,9 +31,24 @@ export async function changeRows(
   sink: StatementSink,
 ): Promise<Answer> {
   const changed = await run(context, statement, info, parameters, sink)
-  const { locks, transaction, executor, catalog } = context
-  if (locks.deletes(transaction, info.parents)) await refuseDangling(executor.connection, catalog, info)
+  await check(context, info)
   return changed
+}
+
+/** An INSERT of one row whose values are known beforehand (plain-insert.ts). */
+export async function insertPlainly(
+  context: CaptureContext,
+  statement: Extract<Statement, { kind: 'insert' }>,
+  info: TableInfo,
+  cells: readonly Cell[],
+  parameters: readonly Parameter[],
+): Promise<void> {
+  await capturePlainInsert(context, statement, info, cells, parameters)
+  await check(context, info)
+}
+
+async function check({ locks, transaction, executor, catalog }: CaptureContext, info: TableInfo): Promise<void> {
+  if (locks.deletes(transaction, info.parents)) await refuseDangling(executor.connection, catalog, info)
 }
 
 async function run(

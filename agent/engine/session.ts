@@ -11,10 +11,10 @@ import { refuseForbidden } from './guard.ts'
 import type { KeptSettings } from './kept-settings.ts'
 import { translate } from './pgcatalog/dialect.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
-import { cellsOf, planInsert } from './plain-insert.ts'
+import { cellsOf, planInsert, typedParameters } from './plain-insert.ts'
 import { runPragma } from './pragmas.ts'
 import { type Prepared, prepare } from './preparation.ts'
-import { type Answer, changeRows } from './row-change.ts'
+import { type Answer, changeRows, insertPlainly } from './row-change.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import { Settings } from './settings.ts'
@@ -111,8 +111,8 @@ export class Session implements BackendSession {
         sink.empty()
         return undefined
       }
-      const buffered = syncFollows ? await this.#buffer(query as Prepared, statement, parameters) : false
-      const answer = buffered ? 'INSERT 0 1' : await this.#perform(statement, parameters, sink)
+      const inserted = await this.#insertPlainly(query as Prepared, statement, parameters, syncFollows)
+      const answer = inserted ? 'INSERT 0 1' : await this.#perform(statement, parameters, sink)
       if (syncFollows && !(answer instanceof StreamedRows)) await this.#block.commitImplicit()
       if (typeof answer !== 'string') return answer
       sink.complete(answer)
@@ -120,12 +120,19 @@ export class Session implements BackendSession {
     })
   }
 
-  /** A plain insert that stands alone goes through the write buffer, together with those of other clients. */
-  async #buffer(query: Prepared, statement: Statement, parameters: readonly Parameter[]): Promise<boolean> {
-    if (query.insert === undefined || statement.kind !== 'insert' || this.#block.isOpen || this.#temporary || this.#client.readonly)
-      return false
+  /**
+   * A plain insert that stands alone goes through the write buffer, together with those of other clients; in a transaction DuckDB gets typed
+   * values, and need not say what it made of them. False: it takes the ordinary way.
+   */
+  async #insertPlainly(query: Prepared, statement: Statement, parameters: readonly Parameter[], syncFollows: boolean): Promise<boolean> {
+    if (query.insert === undefined || statement.kind !== 'insert' || this.#temporary || this.#client.readonly) return false
+    const alone = !this.#block.isOpen
+    if ((alone && !syncFollows) || this.#block.schemaChanged) return false
     this.#block.refuseFailed(statement.kind)
-    const { catalog, writeBuffer } = this.#context
+    await this.#stream?.buffer()
+    // An older snapshot has an older schema: nothing is read from it, or kept as the one of now.
+    const transaction = alone ? undefined : await this.#block.forWriting('shared')
+    const { catalog, locks, writeBuffer } = this.#context
     if (query.planned?.version !== catalog.version) {
       const read = catalog.version
       const info = await this.#table(statement.target)
@@ -133,9 +140,13 @@ export class Session implements BackendSession {
     }
     const { info, plan, version } = query.planned
     const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters)
-    if (cells === undefined) return false
-    await this.#stream?.buffer()
-    return writeBuffer.submit(info, version, cells)
+    if (plan === undefined || cells === undefined) return false
+    if (transaction === undefined) return writeBuffer.submit(info, version, cells)
+    const typed = typedParameters(plan, info, cells)
+    if (typed === undefined) return false
+    const context = { executor: this.#executor, transaction, locks, catalog: catalog.name }
+    await insertPlainly(context, statement, info, cells, typed)
+    return true
   }
 
   forget(): void {
