@@ -11,10 +11,10 @@ import { type KeyPath, keyName } from './config/problem.ts'
 import { valueAt } from './config/validate.ts'
 import { type Config, documentOf, type Problem } from './config.ts'
 import { freeBytes } from './disk.ts'
-import { looksLikeVerifier } from './engine/pgwire/scram.ts'
 import { codeOf } from './errors.ts'
 import { pathsOf } from './paths.ts'
 import { type Address, exposure } from './values.ts'
+import { looksLikeVerifier } from './verifier.ts'
 
 /** Least free space, bytes: journal segments are laid out ahead, and a checkpoint needs room beside the file. */
 const leastFree = 256 * 1024 * 1024

@@ -13,7 +13,7 @@ const command: Command = {
   ],
   options: { json: { type: 'boolean' } },
   async run(call) {
-    const { formatVerifier, makeVerifier } = await import('../engine/pgwire/scram.ts')
+    const { formatVerifier, makeVerifier } = await import('../verifier.ts')
     const password = process.stdin.isTTY ? await typedTwice() : await firstLine()
     if (password === '') throw new UsageError('the password is empty', 'type it, or pipe it in: daemonguard password < FILE')
     const verifier = formatVerifier(await makeVerifier(password))

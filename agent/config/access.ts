@@ -2,8 +2,8 @@
 
 import { z } from 'zod'
 import { agentUser } from '../control-protocol.ts'
-import { looksLikeVerifier, parseVerifier } from '../engine/pgwire/scram.ts'
 import { isLoopback, Mistake, secret, written } from '../values.ts'
+import { looksLikeVerifier, parseVerifier } from '../verifier.ts'
 import type { Core } from './schema.ts'
 
 /** Bytes of a name, as in Postgres. */

@@ -8,9 +8,9 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Clock, systemClock } from '../clock.ts'
 import { agentUser } from '../control-protocol.ts'
 import type { Log } from '../log.ts'
+import { defaultIterations, impossibleVerifier, makeVerifier, parseVerifier, saltLength, type Verifier } from '../verifier.ts'
 import { LoginThrottle } from './login-throttle.ts'
 import type { Challenge, Gatekeeper, Role, Visitor } from './pgwire/login.ts'
-import { defaultIterations, impossibleVerifier, makeVerifier, parseVerifier, saltLength, type Verifier } from './pgwire/scram.ts'
 import { SqlError } from './sql-error.ts'
 
 /** A stranger's name may be as long as a startup packet. */

@@ -3,8 +3,8 @@
 import { spawnSync } from 'node:child_process'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { parseVerifier } from '../../agent/engine/pgwire/scram.ts'
 import { selfCommand } from '../../agent/runtime.ts'
+import { parseVerifier } from '../../agent/verifier.ts'
 import { lines, parse, problemsOf } from './support.ts'
 
 const test = suite('config access')

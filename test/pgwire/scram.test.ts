@@ -3,15 +3,9 @@
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import {
-  formatVerifier,
-  looksLikeVerifier,
-  makeVerifier,
-  mechanisms,
-  parseVerifier,
-  ScramExchange,
-} from '../../agent/engine/pgwire/scram.ts'
+import { mechanisms, ScramExchange } from '../../agent/engine/pgwire/scram.ts'
 import { SqlError } from '../../agent/engine/sql-error.ts'
+import { formatVerifier, looksLikeVerifier, makeVerifier, parseVerifier } from '../../agent/verifier.ts'
 import { seededRandom } from '../support/random.ts'
 
 const test = suite('scram')

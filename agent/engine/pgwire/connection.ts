@@ -231,6 +231,7 @@ export class Connection implements ConversationHost {
       case 'startup': {
         const steps = new Login(this.outbox, this.binding)
         this.login = { steps, packet }
+        if (packet.negotiate) responses.negotiateVersion(this.outbox.writer, packet.unknownOptions)
         return steps.begin(this.options.gatekeeper, this.visitor(packet.user)).then((role) => this.open(role))
       }
     }
@@ -298,7 +299,6 @@ export class Connection implements ConversationHost {
     this.session = session
     outbox.barrier = () => session.barrier()
     this.conversation = new Conversation(session, outbox, this)
-    if (packet.negotiate) responses.negotiateVersion(writer, packet.unknownOptions)
     responses.authenticationOk(writer)
     for (const [name, value] of initialSettings(options.version, role, applicationName)) responses.parameterStatus(writer, name, value)
     responses.backendKeyData(writer, options.id, options.secret)

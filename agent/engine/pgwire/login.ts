@@ -1,10 +1,11 @@
 /** How a client proves who it is, between its startup packet and AuthenticationOk. Who has to prove what is the gatekeeper's to say. */
 
+import type { Verifier } from '../../verifier.ts'
 import { protocolViolation, type SqlError } from '../sql-error.ts'
 import type { MessageReader } from './messages.ts'
 import type { Outbox } from './outbox.ts'
 import * as responses from './responses.ts'
-import { mechanisms, ScramExchange, type Verifier } from './scram.ts'
+import { mechanisms, ScramExchange } from './scram.ts'
 
 /** Who knocks. */
 export interface Visitor {

@@ -1,59 +1,15 @@
 /**
  * SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, the server's half: RFC 5802, RFC 7677 and RFC 5929 (tls-server-end-point), with what PostgreSQL
- * changes of them: the user's name is that of the startup message, and a password that SASLprep refuses is taken as it is. A password is
- * kept as PostgreSQL keeps it: `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`. The verifier lets a login be checked without the
- * password, and no login be made with it.
+ * changes of them: the user's name is that of the startup message, and a password that SASLprep refuses is taken as it is.
  */
 
-import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto'
-import { promisify } from 'node:util'
+import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { hmac, keyLength, sha256, type Verifier } from '../../verifier.ts'
 import { protocolViolation, SqlError } from '../sql-error.ts'
-
-export interface Verifier {
-  readonly iterations: number
-  readonly salt: Buffer
-  readonly storedKey: Buffer
-  readonly serverKey: Buffer
-}
-
-/** As PostgreSQL's default, and RFC 7677's minimum. */
-export const defaultIterations = 4096
-export const saltLength = 16
-const keyLength = 32
 
 const plain = 'SCRAM-SHA-256'
 const bound = 'SCRAM-SHA-256-PLUS'
 const bindingHeader = 'p=tls-server-end-point'
-
-/** What a password is checked by. The salt need not be secret, but different for every user. */
-export async function makeVerifier(password: string, options: { salt?: Buffer; iterations?: number } = {}): Promise<Verifier> {
-  const { salt = randomBytes(saltLength), iterations = defaultIterations } = options
-  const salted = await promisify(pbkdf2)(await normalized(password), salt, iterations, keyLength, 'sha256')
-  return { iterations, salt, storedKey: sha256(hmac(salted, 'Client Key')), serverKey: hmac(salted, 'Server Key') }
-}
-
-/** A verifier that no password fits: an exchange with it looks like any other, and fails. */
-export function impossibleVerifier(salt: Buffer, iterations: number): Verifier {
-  return { iterations, salt, storedKey: randomBytes(keyLength), serverKey: randomBytes(keyLength) }
-}
-
-export function formatVerifier({ iterations, salt, storedKey, serverKey }: Verifier): string {
-  const text = (bytes: Buffer) => bytes.toString('base64')
-  return `SCRAM-SHA-256$${iterations}:${text(salt)}$${text(storedKey)}:${text(serverKey)}`
-}
-
-/** Whether the text is meant as a verifier, and no password. */
-export function looksLikeVerifier(text: string): boolean {
-  return text.startsWith('SCRAM-SHA-256$')
-}
-
-/** Undefined when the text is no whole verifier. */
-export function parseVerifier(text: string): Verifier | undefined {
-  const match = /^SCRAM-SHA-256\$(\d{1,9}):([A-Za-z0-9+/]+=*)\$([A-Za-z0-9+/]{43}=):([A-Za-z0-9+/]{43}=)$/.exec(text)
-  if (match === null || Number(match[1]) < 1) return undefined
-  const [salt, storedKey, serverKey] = match.slice(2).map((part) => Buffer.from(part, 'base64')) as [Buffer, Buffer, Buffer]
-  return { iterations: Number(match[1]), salt, storedKey, serverKey }
-}
 
 /** The mechanisms to offer. `binding`: the hash of the server's certificate, when the connection is encrypted and there is one. */
 export function mechanisms(binding: Buffer | undefined): readonly string[] {
@@ -117,26 +73,6 @@ export class ScramExchange {
     const bytes = mechanism === bound ? (this.binding as Buffer) : Buffer.alloc(0)
     this.expectedBinding = Buffer.concat([Buffer.from(`${header},,`), bytes]).toString('base64')
   }
-}
-
-/** SASLprep (RFC 4013); PostgreSQL and its clients take a password as it is where that refuses it or leaves nothing. */
-async function normalized(password: string): Promise<string> {
-  if (/^[\x20-\x7e]*$/.test(password)) return password
-  // Its tables take 100 ms to load.
-  const { saslprep } = await import('@mongodb-js/saslprep')
-  try {
-    return saslprep(password) || password
-  } catch {
-    return password
-  }
-}
-
-function sha256(data: Buffer): Buffer {
-  return createHash('sha256').update(data).digest()
-}
-
-function hmac(key: Buffer, data: Buffer | string): Buffer {
-  return createHmac('sha256', key).update(data).digest()
 }
 
 function malformed(): SqlError {
