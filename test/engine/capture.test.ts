@@ -122,9 +122,15 @@ test('a rename waits for an update that is open: its rows go into the right tabl
   await one.query('BEGIN')
   await one.query("UPDATE s.t SET v = 'changed' WHERE id = 1")
   const rename = two.query('ALTER TABLE s.t RENAME TO was_t; CREATE TABLE s.t (id INTEGER PRIMARY KEY, x INTEGER, v VARCHAR)')
+  let renamed = false
+  const noted = rename.then(() => {
+    renamed = true
+  })
+  for (let i = 0; i < 50 && !renamed; i++) await engine.control.status()
+  assert.is(renamed, false)
   await one.query("UPDATE s.t SET v = 'changed' WHERE id = 2")
   await one.query('COMMIT')
-  await rename
+  await noted
   assert.equal(await rowsOf(one, "SELECT id FROM s.was_t WHERE v = 'changed' ORDER BY id"), [['1'], ['2']])
   assert.equal(await rowsOf(one, 'SELECT count(*) FROM s.t'), [['0']])
   await assertReplayed()

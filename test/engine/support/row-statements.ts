@@ -75,7 +75,7 @@ export function rowStatement(known: KnownSchema): string {
     () => `UPDATE ${path} SET ${assign(some())} WHERE ${where()}`,
     () =>
       integerKey && rest.length > 0
-        ? `UPDATE ${path} AS a SET ${assign([random.pick(rest)])} FROM (SELECT i FROM range(1, 20) r(i)) AS b WHERE a.${id} = b.i`
+        ? `UPDATE ${path} AS a SET ${assign([random.pick(rest)])} FROM (SELECT i FROM range(1, 20) r(i)) AS b WHERE a.${id} = b.i${returning()}`
         : `UPDATE ${path} SET ${set}`,
     () =>
       integerKey && rest.length > 0
@@ -126,28 +126,57 @@ export function boundInsert(known: KnownSchema): Omit<Statement, 'on'> {
   return { sql, values }
 }
 
-/** COPY … FROM STDIN in text or CSV, of the columns whose text is plain; undefined: the table has none. */
+type Copied = string | number | bigint | null
+
+/** COPY … FROM STDIN in text, CSV or binary, of the columns whose form is plain in all of them; undefined: the table has none. */
 export function copyIn(known: KnownSchema): Omit<Statement, 'on'> | undefined {
   const { random } = known
   const { path, columns } = random.pick(known.tables)
   const list = columns.filter(({ generated, sql }) => !generated && ['INTEGER', 'VARCHAR', 'BIGINT', 'DOUBLE', 'BLOB'].includes(sql))
   if (list.length === 0) return undefined
-  const csv = random.chance(0.4)
-  const text = (value: string) =>
-    csv
-      ? `"${value.replaceAll('"', '""')}"`
-      : value.replaceAll('\\', '\\\\').replaceAll('\t', '\\t').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
-  const field = ({ sql }: KnownColumn) => {
-    if (sql === 'VARCHAR') return random.chance(0.1) ? (csv ? '' : '\\N') : text(randomText(random))
-    if (sql === 'BLOB') return csv ? '\\x00ff27' : '\\\\x00ff27'
-    return random.chance(0.2) ? (csv ? '' : '\\N') : String(random.int(1, 100_000))
-  }
-  const rows = Array.from({ length: random.int(1, 50) }, () => `${list.map(field).join(csv ? ',' : '\t')}\n`)
-  const header = csv && random.chance(0.5)
+  const rows = Array.from({ length: random.int(1, 50) }, () =>
+    list.map(({ sql }): Copied => {
+      if (random.chance(0.15)) return null
+      return sql === 'VARCHAR' ? randomText(random) : sql === 'BLOB' ? '\\x00ff27' : random.int(1, 100_000)
+    }),
+  )
+  const format = random.pick(['text', 'csv', 'binary'])
+  const header = format === 'csv' && random.chance(0.5)
+  const head = `COPY ${path} (${list.map(({ name }) => quote(name)).join(', ')}) FROM STDIN`
+  if (format === 'binary') return { sql: `${head} WITH (FORMAT binary)`, data: binaryCopy(list, rows) }
+  const lines = rows.map((row) => (format === 'csv' ? row.map(csvField).join(',') : row.map(textField).join('\t')))
   return {
-    sql: `COPY ${path} (${list.map(({ name }) => quote(name)).join(', ')}) FROM STDIN${csv ? ` WITH (FORMAT csv${header ? ', HEADER' : ''})` : ''}`,
-    data: `${header ? 'header\n' : ''}${rows.join('')}`,
+    sql: format === 'csv' ? `${head} WITH (FORMAT csv${header ? ', HEADER' : ''})` : head,
+    data: `${header ? 'header\n' : ''}${lines.join('\n')}\n`,
   }
+}
+
+function textField(value: Copied): string {
+  if (value === null) return '\\N'
+  return String(value).replaceAll('\\', '\\\\').replaceAll('\t', '\\t').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
+}
+
+function csvField(value: Copied): string {
+  return value === null ? '' : `"${String(value).replaceAll('"', '""')}"`
+}
+
+function binaryCopy(columns: readonly KnownColumn[], rows: readonly (readonly Copied[])[]): Buffer {
+  const field = (value: Copied, sql: string): Buffer => {
+    if (value === null) return Buffer.from([255, 255, 255, 255])
+    const bytes = Buffer.alloc(sql === 'INTEGER' ? 4 : 8)
+    if (sql === 'INTEGER') bytes.writeInt32BE(Number(value))
+    else if (sql === 'BIGINT') bytes.writeBigInt64BE(BigInt(value))
+    else if (sql === 'DOUBLE') bytes.writeDoubleBE(Number(value))
+    const content = sql === 'VARCHAR' ? Buffer.from(String(value)) : sql === 'BLOB' ? Buffer.from([0, 255, 39]) : bytes
+    const length = Buffer.alloc(4)
+    length.writeInt32BE(content.length)
+    return Buffer.concat([length, content])
+  }
+  const count = Buffer.alloc(2)
+  count.writeInt16BE(columns.length)
+  const head = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
+  const body = rows.map((row) => Buffer.concat([count, ...row.map((value, i) => field(value, columns[i]?.sql ?? ''))]))
+  return Buffer.concat([head, ...body, Buffer.from([255, 255])])
 }
 
 /** MERGE with a few rows that are there, and a few that are not. */

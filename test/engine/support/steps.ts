@@ -23,8 +23,8 @@ export type Step = Statement | { readonly checkpoint: true }
 export function textOf(step: Step): string {
   if ('checkpoint' in step) return '-- CHECKPOINT'
   const { on, sql, values, data } = step
-  const rest =
-    values === undefined ? (data === undefined ? '' : ` -- with ${JSON.stringify(data.toString())}`) : ` -- with ${JSON.stringify(values)}`
+  const sent = values ?? (typeof data === 'string' ? data : data?.toString('hex'))
+  const rest = sent === undefined ? '' : ` -- with ${JSON.stringify(sent)}`
   return `/* ${on} */ ${sql};${rest}`
 }
 
