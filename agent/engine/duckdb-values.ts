@@ -72,6 +72,9 @@ export function columnType(type: DuckDBType): ColumnType {
   if (type instanceof DuckDBEnumType) return { kind: 'ENUM', values: type.values }
   if (type instanceof DuckDBListType) return { kind: 'LIST', child: columnType(type.valueType) }
   if (type instanceof DuckDBArrayType) return { kind: 'ARRAY', child: columnType(type.valueType), size: type.length }
+  // The binding hands out a STRUCT as an object, which has no place for such a field.
+  if (type instanceof DuckDBStructType && type.entryNames.includes('__proto__'))
+    throw new Error('Not implemented Error: a STRUCT field cannot be named "__proto__" here')
   if (type instanceof DuckDBStructType)
     return { kind: 'STRUCT', fields: type.entryNames.map((name, i) => [name, columnType(type.entryTypes[i] as DuckDBType)]) }
   if (type instanceof DuckDBMapType) return { kind: 'MAP', key: columnType(type.keyType), value: columnType(type.valueType) }

@@ -210,6 +210,17 @@ test('a sequence that cycles is where it was, however often it has begun anew', 
   }
 })
 
+test('names that mean something to JavaScript are names; the one that cannot be carried is refused', async () => {
+  await one.query(
+    'CREATE TABLE s."__proto__" (id INTEGER PRIMARY KEY, "__proto__" INTEGER, "constructor" STRUCT("constructor" INTEGER, "0" INTEGER))',
+  )
+  await one.query(`INSERT INTO s."__proto__" VALUES (1, 2, {'constructor': 3, '0': 4})`)
+  await one.query('UPDATE s."__proto__" SET "__proto__" = 5')
+  await one.query('CREATE TABLE s.held (id INTEGER PRIMARY KEY, v STRUCT("__proto__" INTEGER))')
+  assert.is(await codeOf(one.query("INSERT INTO s.held VALUES (1, {'__proto__': 5})")), '0A000')
+  await assertReplayed()
+})
+
 test('what DuckDB spills lies under the data directory', async () => {
   const [row] = await rowsOf(one, "SELECT current_setting('temp_directory')")
   assert.is(path.dirname(row?.[0] ?? ''), engine.data)
