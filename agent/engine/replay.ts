@@ -143,8 +143,9 @@ export class Replay {
         await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
         await this.#setSearchPath(change.searchPath)
         await this.#connection.run(`SET TimeZone = ${quoteString(change.timeZone)}`)
-        if (change.statements === undefined) await this.#connection.changeSchema(change.sql)
-        else for (const sql of change.statements) await this.#connection.run(sql)
+        for (const sql of change.statements ?? [change.sql]) {
+          if (!(await this.#connection.changeSchema(sql))) await this.#connection.run(sql)
+        }
         return
       case 'sequence':
         return this.#sequence(change)

@@ -10,6 +10,7 @@ import { addChanges, imagesOf } from './capture.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import { otherCatalog, ownSchema } from './catalog.ts'
 import { changeConstraint } from './constraint-change.ts'
+import { NameKeeper } from './constraint-names.ts'
 import type { Executor } from './executor.ts'
 import { constraintChange } from './sql/constraint.ts'
 import type { SchemaStatement } from './sql/statement.ts'
@@ -52,6 +53,7 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
     return
   }
   const before = await tablesOf(context)
+  const names = await NameKeeper.before(executor.connection, catalog.name)
   transaction.schemaChanged = true
   if (!(await executor.connection.changeSchema(statement.text)))
     throw new SqlError('0A000', 'DuckDB reads this statement as something else')
@@ -75,7 +77,9 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
     return
   }
   if (altered !== undefined) touched.push(altered.table as Table & Existing)
-  journal(context, statement, await replayable(context, statement), touched)
+  const text = await replayable(context, statement)
+  const followed = await names.follow(statement, before, after)
+  journal(context, statement, text, touched, undefined, followed.length === 0 ? undefined : [text, ...followed])
   if (altered !== undefined) await imagesOfNewValues(context, statement, altered)
 }
 

@@ -197,6 +197,29 @@ test('DROP CONSTRAINT knows the name that was written, Postgres’ and DuckDB’
   await killAndCompare()
 })
 
+test('names that a CREATE TABLE gives are known, follow what is renamed, and go with their table', async () => {
+  await client.query(`
+    CREATE TABLE made (id INTEGER CONSTRAINT made_id PRIMARY KEY, a INTEGER CONSTRAINT not_null NOT NULL CONSTRAINT a_low CHECK (a < 100) CHECK (a <> 50),
+      b INTEGER UNIQUE, c INTEGER DEFAULT 1 CONSTRAINT c_once UNIQUE, broker INTEGER CONSTRAINT "Our Broker" REFERENCES brokers,
+      CONSTRAINT ab UNIQUE (a, b), CHECK (b < 9), CONSTRAINT "a, b" CHECK (a < b), CONSTRAINT again FOREIGN KEY (b) REFERENCES brokers);
+    INSERT INTO made VALUES (1, 1, 2, 1, 1);
+    ALTER TABLE made RENAME COLUMN c TO cc;
+    ALTER TABLE made DROP CONSTRAINT again;
+    ALTER TABLE made DROP CONSTRAINT "our broker";
+    ALTER TABLE made RENAME TO remade;
+    ALTER TABLE remade ADD COLUMN d INTEGER DEFAULT 5`)
+  await killAndCompare()
+  const drop = (name: string) => client.query(`ALTER TABLE remade DROP CONSTRAINT "${name}"`)
+  for (const name of ['c_once', 'a, b', 'a_low', 'ab', 'made_id']) await drop(name)
+  assert.equal(await rowsOf(client, "SELECT sql FROM duckdb_tables() WHERE table_name = 'remade'"), [
+    [
+      'CREATE TABLE remade(id INTEGER NOT NULL, a INTEGER NOT NULL, b INTEGER UNIQUE, cc INTEGER DEFAULT(1), broker INTEGER, d INTEGER DEFAULT(5), CHECK((a != 50)), CHECK((b < 9)));',
+    ],
+  ])
+  await client.query('DROP TABLE remade; CREATE TABLE remade (id INTEGER PRIMARY KEY, b INTEGER CHECK (b < 9))')
+  assert.is(await codeOf(drop('made_id')), '42704')
+})
+
 test('a rolled back change leaves nothing, a committed one stands with what the transaction wrote before', async () => {
   await client.query('CREATE TABLE late (id INTEGER PRIMARY KEY, broker INTEGER); INSERT INTO late VALUES (1, 1), (2, 2), (3, 1)')
   const before = await stateOf(client)

@@ -79,6 +79,26 @@ function dropped(tokens: readonly Token[], from: number): ConstraintChange {
   return { action: 'drop', name: (tokens[at] as Token).text, ifExists, cascade }
 }
 
+/** Names that a CREATE TABLE gives to constraints: the `nth` (from 0) of its type. */
+export function constraintNamesIn(tokens: readonly Token[]): { type: WrittenConstraint['type']; nth: number; name: string }[] {
+  const names: { type: WrittenConstraint['type']; nth: number; name: string }[] = []
+  const counts = { 'PRIMARY KEY': 0, UNIQUE: 0, CHECK: 0, 'FOREIGN KEY': 0 }
+  const types = { primary: 'PRIMARY KEY', unique: 'UNIQUE', check: 'CHECK', references: 'FOREIGN KEY' } as const
+  let name: string | undefined
+  for (const [i, token] of tokens.entries()) {
+    if (token.depth !== 1 || token.kind !== 'word' || isWord(tokens[i - 1], 'constraint')) continue
+    const type = types[token.text as keyof typeof types]
+    if (token.text === 'constraint') name = tokens[i + 1]?.text
+    else if (token.text === 'null' || token.text === 'default') name = undefined
+    else if (type !== undefined) {
+      if (name !== undefined) names.push({ type, nth: counts[type], name })
+      counts[type]++
+      name = undefined
+    }
+  }
+  return names
+}
+
 class Reader {
   #text: string
   #tokens: readonly Token[]
