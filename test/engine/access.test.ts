@@ -77,6 +77,7 @@ test('every client logs in with its password, over TCP and over the Unix socket'
       assert.equal([byPsql.code, byPsql.out], [0, `${user}\n`], byPsql.err)
       const client = await connect(user, password, { host })
       assert.equal(await rowsOf(client, 'SHOW session_authorization'), [[user]])
+      assert.equal(await rowsOf(client, 'SELECT current_user, session_user'), [[user, user]])
       await client.end()
     }
     const sql = postgres({ host: '127.0.0.1', port: engine.port, user, password, database: 'x', max: 1, fetch_types: false })
@@ -184,6 +185,9 @@ test('a user who may only read gets 25006 for every write, and works with tempor
     assert.equal(await rowsOf(client, 'SELECT * FROM mine'), [])
     assert.is(await codeOf(client.query('SELECT * FROM daemonguard.probe')), '42501')
   })
+  const listed = await psql(socketDir, 'grafana', passwords.grafana, '\\d trades')
+  assert.is(listed.code, 0, listed.err)
+  assert.match(listed.out, /price\|double precision/)
   const tool = await psql(socketDir, 'grafana', passwords.grafana, 'DELETE FROM trades')
   assert.match(tool.err, /may read, and change nothing/)
   await as('trader', async (client) => assert.equal(await rowsOf(client, 'SELECT * FROM trades'), [['1', '2.5']]))

@@ -169,7 +169,7 @@ test('strangers that never finish are cut off when more come, and a good client 
 })
 
 test('garbage in place of SASL messages is refused, and a client that says nothing is cut off', async () => {
-  const wire = await startWire({ gatekeeper: await access(), startupTimeout: 2_000 })
+  const wire = await startWire({ gatekeeper: await access(), startupTimeout: 5_000 })
   const random = seededRandom('sasl')
   try {
     const silent = await RawClient.connect(wire.port)
