@@ -93,6 +93,7 @@ export function coreSchema(env: Environment, platform: NodeJS.Platform) {
           rows: z.int().min(1).max(1_000_000).default(100),
           max_delay: duration({ max: '10s' }).prefault('2ms'),
         }),
+        max_connections: z.int().min(1).max(10_000).default(100),
         idle_in_transaction_timeout: duration({ min: '1ms' }).prefault('60s'),
         external_access: z.boolean().default(false),
       }),

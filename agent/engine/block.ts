@@ -32,6 +32,15 @@ export function readOnlyError(): SqlError {
 
 type Notice = (severity: string, code: string, message: string) => void
 
+interface BlockOptions {
+  readonly readOnly: boolean
+  judge(error: unknown): void
+  /** How long to wait at the gate, at most, ms; 0: as long as everybody. */
+  lockTimeout(): number
+  /** Aborts when the statement is to stop. */
+  signal(): AbortSignal | undefined
+}
+
 export class Block {
   #context: BlockContext
   #connection: Connection
@@ -44,7 +53,10 @@ export class Block {
   /** Every transaction of a user who may only read is one that only reads: DuckDB itself refuses what would change the database. */
   #readOnly: boolean
 
-  constructor(context: BlockContext, connection: Connection, options: { readOnly: boolean; judge: (error: unknown) => void }) {
+  #options: BlockOptions
+
+  constructor(context: BlockContext, connection: Connection, options: BlockOptions) {
+    this.#options = options
     this.#context = context
     this.#connection = connection
     this.#readOnly = options.readOnly
@@ -113,7 +125,8 @@ export class Block {
     if (this.#readOnly) throw readOnlyError()
     const { gate, catalog } = this.#context
     const transaction = this.#transaction ?? new Transaction(false, this.#context.pipeline.writer)
-    await gate.enter(transaction.pass, mode, gateTimeout)
+    const patience = Math.min(gateTimeout, this.#options.lockTimeout() || gateTimeout)
+    await gate.enter(transaction.pass, mode, patience, this.#options.signal())
     if (this.#transaction === undefined) {
       try {
         await this.#connection.run('BEGIN TRANSACTION')

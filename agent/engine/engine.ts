@@ -29,6 +29,7 @@ import { type Recovered, recover } from './recovery.ts'
 import { RowConflicts } from './row-conflicts.ts'
 import { SequenceTracker } from './sequences.ts'
 import { Session, type SessionContext } from './session.ts'
+import { statementSlots } from './slots.ts'
 import { WriteBuffer } from './write-buffer.ts'
 
 /** Memory that the engine wants beside DuckDB's buffers: Node, the wire, row images on their way. Bytes. */
@@ -112,6 +113,7 @@ class Engine {
       sequences: new SequenceTracker(database.catalog),
       writeBuffer,
       externalAccess: config.engine.external_access,
+      slots: statementSlots(),
       idleInTransactionTimeout: config.engine.idle_in_transaction_timeout,
       kept: new KeptSettings(paths.settingsFile, (message) => log.warn(message)),
       probe: () => probe.run(),
@@ -137,6 +139,7 @@ class Engine {
       host: config.engine.listen.host,
       port: config.engine.listen.port,
       socketDir: config.engine.socket_dir,
+      maxConnections: config.engine.max_connections,
       tls: config.engine.tls,
       version,
       log,

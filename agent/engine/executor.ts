@@ -2,7 +2,9 @@
 
 import type { ColumnType } from '../journal/types.ts'
 import type { Connection, PreparedStatement, Result, StatementType } from './duckdb.ts'
+import type { Interruption } from './interruption.ts'
 import type { Parameter } from './pgwire/backend.ts'
+import type { StatementSlots } from './slots.ts'
 import { tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 
@@ -17,6 +19,8 @@ interface Kept {
 interface RunOptions {
   /** Rows are fetched as they are read. */
   stream?: boolean
+  /** It only reads, and takes a query's slot. */
+  query?: boolean
   /** What DuckDB must take the statement for: our reading of its text decides how it is captured. Throws 0A000. */
   expect?: readonly StatementType[]
   /** Whether the prepared statement is kept for the next time. Default: when it has parameters; without any it is most likely typed text. */
@@ -27,8 +31,18 @@ export class Executor {
   readonly connection: Connection
   #kept = new Map<string, Kept>()
 
-  constructor(connection: Connection) {
+  #slots: StatementSlots
+  #interruption: Interruption
+
+  constructor(connection: Connection, slots: StatementSlots, interruption: Interruption) {
     this.connection = connection
+    this.#slots = slots
+    this.#interruption = interruption
+  }
+
+  /** Does a query's work when a query may. */
+  query<T>(work: () => Promise<T>): Promise<T> {
+    return this.#slots.queries.run(work, this.#interruption.signal)
   }
 
   /** Prepared, with its parameters in the client's order; kept for the next time. */
@@ -51,7 +65,7 @@ export class Executor {
 
   /** Runs `sql`, which may name any of the client's parameters. */
   async run(sql: string, parameters: readonly Parameter[] = [], options: RunOptions = {}): Promise<Result> {
-    const { stream = false, expect, keep = parameters.length > 0 } = options
+    const { stream = false, query = false, expect, keep = parameters.length > 0 } = options
     const kept = keep ? await this.prepare(sql) : await this.#prepareNew(sql)
     try {
       if (expect !== undefined && !expect.includes(kept.statement.type))
@@ -61,7 +75,8 @@ export class Executor {
         if (parameter === undefined) throw new SqlError('08P01', `parameter $${from + 1} was not bound`)
         bind(kept.statement, to, parameter)
       })
-      return stream ? await kept.statement.stream() : await kept.statement.run()
+      const work = () => (stream ? kept.statement.stream() : kept.statement.run())
+      return await (query ? this.query(work) : this.#slots.writes.run(work, this.#interruption.signal))
     } finally {
       if (!keep) kept.statement.close()
     }

@@ -24,9 +24,9 @@ export class WriterGate {
 
   /**
    * Enters, or raises a shared pass to exclusive. Throws 55P03 after `timeoutMs`; 40001 at once where two raise their passes, since
-   * each would wait for the other.
+   * each would wait for the other. Throws the signal's reason when it aborts meanwhile.
    */
-  async enter(pass: Pass, mode: 'shared' | 'exclusive', timeoutMs: number): Promise<void> {
+  async enter(pass: Pass, mode: 'shared' | 'exclusive', timeoutMs: number, signal?: AbortSignal): Promise<void> {
     if (pass.mode === 'exclusive' || pass.mode === mode) return
     if (this.#admits(pass, mode) && (pass.mode === 'shared' || this.#waiting.length === 0)) return this.#admit(pass, mode)
     if (pass.mode === 'shared' && this.#waiting.some((other) => other.pass.mode === 'shared')) {
@@ -38,19 +38,24 @@ export class WriterGate {
         mode,
         admit: () => {
           clearTimeout(timer)
+          signal?.removeEventListener('abort', stop)
           this.#admit(pass, mode)
           resolve()
         },
       }
-      const timer = setTimeout(() => {
+      const giveUp = (reason: unknown) => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', stop)
         this.#waiting = this.#waiting.filter((other) => other !== waiting)
         this.#wake()
-        reject(
-          new SqlError('55P03', `other transactions with changes stayed open for ${timeoutMs} ms`, {
-            hint: 'end them (COMMIT or ROLLBACK) and try again',
-          }),
-        )
-      }, timeoutMs)
+        reject(reason)
+      }
+      const late = new SqlError('55P03', `other transactions with changes stayed open for ${timeoutMs} ms`, {
+        hint: 'end them (COMMIT or ROLLBACK) and try again',
+      })
+      const timer = setTimeout(() => giveUp(late), timeoutMs)
+      const stop = () => giveUp(signal?.reason)
+      signal?.addEventListener('abort', stop)
       // A raised pass goes first: it already holds up everybody who waits.
       if (pass.mode === 'shared') this.#waiting.unshift(waiting)
       else this.#waiting.push(waiting)

@@ -28,6 +28,13 @@ export class MemoryRows implements RowStream {
   }
 }
 
+export interface StreamEvents {
+  /** Around each fetch, which makes DuckDB work. */
+  fetch<T>(work: () => Promise<T>): Promise<T>
+  ended(): void
+  failed(error: unknown): void
+}
+
 /** Rows that DuckDB gives as they are asked for. The connection is busy until the end; `buffer` frees it for another statement. */
 export class StreamedRows implements RowStream {
   readonly fields: readonly Field[]
@@ -37,15 +44,13 @@ export class StreamedRows implements RowStream {
   #count = 0
   #buffered: Chunk[] | undefined
   #ended = false
-  #onEnd: () => void
-  #onError: (error: unknown) => void
+  #events: StreamEvents
 
-  constructor(connection: Connection, result: Result, verb: string, onEnd: () => void, onError: (error: unknown) => void) {
+  constructor(connection: Connection, result: Result, verb: string, events: StreamEvents) {
     this.#connection = connection
     this.#result = result
     this.#verb = verb
-    this.#onEnd = onEnd
-    this.#onError = onError
+    this.#events = events
     this.fields = result.columns
   }
 
@@ -82,18 +87,18 @@ export class StreamedRows implements RowStream {
   async #fetch(): Promise<Chunk | null> {
     if (this.#ended) return null
     try {
-      const chunk = await this.#result.next()
+      const chunk = await this.#events.fetch(() => this.#result.next())
       if (chunk === null) this.#end()
       return chunk
     } catch (error) {
       this.#end()
-      this.#onError(error)
+      this.#events.failed(error)
       throw toSqlError(error)
     }
   }
 
   #end(): void {
     this.#ended = true
-    this.#onEnd()
+    this.#events.ended()
   }
 }

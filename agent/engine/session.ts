@@ -4,10 +4,11 @@ import { version } from '../runtime.ts'
 import { Block, type BlockContext, readOnlyError } from './block.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyOptions } from './copy-options.ts'
-import { type Database, duckdbVersion, StatementType } from './duckdb.ts'
+import { type Connection, type Database, duckdbVersion, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
+import { Interruption } from './interruption.ts'
 import type { KeptSettings } from './kept-settings.ts'
 import { translate } from './pgcatalog/dialect.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
@@ -18,6 +19,7 @@ import { type Answer, changeRows, insertPlainly } from './row-change.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import { Settings } from './settings.ts'
+import type { StatementSlots } from './slots.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
 import { lowerCase, splitStatements, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
@@ -30,6 +32,7 @@ export interface SessionContext extends BlockContext {
   readonly kept: KeptSettings
   /** Clients may read files. */
   readonly externalAccess: boolean
+  readonly slots: StatementSlots
   /** Milliseconds; 0: none. */
   readonly idleInTransactionTimeout: number
   /** One write and one read in the engine's own schema, down to an fsync. */
@@ -48,19 +51,27 @@ export class Session implements BackendSession {
   #block: Block
   #temporary = false
   #stream: StreamedRows | undefined
-  #running = false
+  #interruption: Interruption
   #idleTimer: NodeJS.Timeout | undefined
 
-  private constructor(context: SessionContext, client: Client, executor: Executor) {
+  private constructor(context: SessionContext, client: Client, connection: Connection) {
     this.#context = context
     this.#client = client
-    this.#executor = executor
-    this.#settings = new Settings(context.catalog.name, context.kept, client)
-    this.#block = new Block(context, executor.connection, { readOnly: client.readonly, judge: (error) => this.#judge(error) })
+    this.#interruption = new Interruption(() => {
+      if (!this.#block.isCommitting) connection.interrupt()
+    })
+    this.#executor = new Executor(connection, context.slots, this.#interruption)
+    this.#settings = new Settings(context.catalog.name, context.kept, client, context.idleInTransactionTimeout)
+    this.#block = new Block(context, connection, {
+      readOnly: client.readonly,
+      judge: (error) => this.#judge(error),
+      lockTimeout: () => this.#settings.timeout('lock_timeout'),
+      signal: () => this.#interruption.signal,
+    })
   }
 
   static async open(context: SessionContext, client: Client): Promise<Session> {
-    const session = new Session(context, client, new Executor(await context.database.connect()))
+    const session = new Session(context, client, await context.database.connect())
     await session.#executor.connection.run("SET TimeZone = 'UTC'")
     await session.#settings.start(session.#executor, client.parameters)
     return session
@@ -166,7 +177,7 @@ export class Session implements BackendSession {
   }
 
   cancel(): void {
-    if (this.#running && !this.#block.isCommitting) this.#executor.connection.interrupt()
+    this.#interruption.stop(new SqlError('57014', 'canceling statement due to user request'))
   }
 
   async close(): Promise<void> {
@@ -180,16 +191,14 @@ export class Session implements BackendSession {
   /** Every call from the wire: errors get their meaning, the transaction its state, and an idle transaction its timer. */
   async #call<T>(work: () => Promise<T>): Promise<T> {
     clearTimeout(this.#idleTimer)
-    this.#running = true
     try {
-      return await work()
+      return await this.#interruption.during(this.#settings.timeout('statement_timeout'), work)
     } catch (error) {
       this.#judge(error)
       await this.#block.abort()
       throw toSqlError(error)
     } finally {
-      this.#running = false
-      if (this.#block.isOpen && this.#context.idleInTransactionTimeout > 0) this.#startIdleTimer()
+      this.#startIdleTimer()
     }
   }
 
@@ -199,15 +208,16 @@ export class Session implements BackendSession {
   }
 
   #startIdleTimer(): void {
+    const timeout = this.#settings.timeout('idle_in_transaction_session_timeout')
+    if (!this.#block.isOpen || timeout === 0) return
     this.#idleTimer = setTimeout(() => {
-      const timeout = this.#context.idleInTransactionTimeout
       this.#client.end(
         new SqlError('25P03', `terminating connection: idle in transaction for ${timeout} ms`, {
           severity: 'FATAL',
           hint: 'commit sooner; an open transaction holds up checkpoints',
         }),
       )
-    }, this.#context.idleInTransactionTimeout)
+    }, timeout)
   }
 
   /** What the client's text says, in DuckDB's words. */
@@ -280,16 +290,14 @@ export class Session implements BackendSession {
     }
     if (statement.tokens.some((token) => lowerCase(token.text) === 'nextval')) return this.#drawFromSequence(statement, parameters)
     await this.#block.forReading()
-    const result = await this.#executor.run(statement.text, parameters, { stream: true, expect: queries })
-    const stream = new StreamedRows(
-      this.#executor.connection,
-      result,
-      'SELECT',
-      () => {
+    const result = await this.#executor.run(statement.text, parameters, { stream: true, query: true, expect: queries })
+    const stream = new StreamedRows(this.#executor.connection, result, 'SELECT', {
+      fetch: (work) => this.#interruption.during(this.#settings.timeout('statement_timeout'), () => this.#executor.query(work)),
+      ended: () => {
         if (this.#stream === stream) this.#stream = undefined
       },
-      (error) => this.#judge(error),
-    )
+      failed: (error) => this.#judge(error),
+    })
     this.#stream = stream
     return stream
   }

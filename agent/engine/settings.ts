@@ -8,6 +8,7 @@ import type { Client } from './pgwire/backend.ts'
 import { setCheckpointEvery, settingShown } from './pragmas.ts'
 import { lowerCase, quoteIdentifier, quoteString, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
+import { durationText, milliseconds, timeoutNames } from './timeouts.ts'
 
 /** What clients of Postgres ask for and what it is here. A setting listed here can be set to its own value only. */
 const fixed: Readonly<Record<string, string>> = {
@@ -25,9 +26,6 @@ const fixed: Readonly<Record<string, string>> = {
   synchronous_commit: 'on',
   bytea_output: 'hex',
   intervalstyle: 'postgres',
-  statement_timeout: '0',
-  lock_timeout: '0',
-  idle_in_transaction_session_timeout: '0',
   max_identifier_length: '63',
   row_security: 'on',
 }
@@ -46,22 +44,22 @@ const alike: Readonly<Record<string, readonly string[]>> = {
   default_transaction_read_only: ['off', 'false'],
   row_security: ['on', 'off'],
   intervalstyle: ['postgres'],
-  statement_timeout: ['0'],
-  lock_timeout: ['0'],
-  idle_in_transaction_session_timeout: ['0'],
 }
 
 export class Settings {
   searchPath: string
   timeZone = 'UTC'
   #own = new Map<string, string>()
+  #timeouts = new Map<string, number>()
+  #idleLimit: number
   #catalog: string
   #kept: KeptSettings
   #onlyReads: boolean
   /** What is different for each user. */
   #ofUser: Readonly<Record<string, string>>
 
-  constructor(catalog: string, kept: KeptSettings, client: Pick<Client, 'user' | 'readonly'>) {
+  constructor(catalog: string, kept: KeptSettings, client: Pick<Client, 'user' | 'readonly'>, idleLimit: number) {
+    this.#idleLimit = idleLimit
     this.#catalog = catalog
     this.#kept = kept
     this.#onlyReads = client.readonly
@@ -83,8 +81,7 @@ export class Settings {
         await this.#setSearchPath(executor, tokens.slice(1))
         return 'SET'
       case 'discard':
-        this.#own.clear()
-        await this.#setTimeZone(executor, 'UTC', report)
+        await this.#reset(executor, 'all', report)
         return 'DISCARD ALL'
       case 'deallocate':
         return 'DEALLOCATE'
@@ -112,6 +109,7 @@ export class Settings {
   valueOf(name: string): string | undefined {
     if (name === 'timezone') return this.timeZone
     if (name === 'search_path') return this.searchPath
+    if (timeoutNames.has(name)) return durationText(this.timeout(name))
     if (name === 'transaction isolation level') return fixed.transaction_isolation
     return (
       settingShown(name, this.#kept) ??
@@ -122,11 +120,22 @@ export class Settings {
     )
   }
 
+  /** Milliseconds; 0: none. What the config says of idle transactions can only be shortened: they hold up checkpoints. */
+  timeout(name: string): number {
+    const own = this.#timeouts.get(name) ?? 0
+    if (name !== 'idle_in_transaction_session_timeout') return own
+    return own === 0 || this.#idleLimit === 0 ? Math.max(own, this.#idleLimit) : Math.min(own, this.#idleLimit)
+  }
+
   /** Parameters of the startup message that are settings; unknown ones are refused as Postgres does. */
   async start(executor: Executor, parameters: ReadonlyMap<string, string>): Promise<void> {
-    for (const [name, value] of parameters) {
+    // PGOPTIONS='-c name=value --name=value'
+    const options = [...(parameters.get('options') ?? '').matchAll(/(?:-c\s*|--)([\w-]+)=((?:\\.|\S)*)/g)]
+    const given = options.map(([, name = '', value = '']) => [name.replaceAll('-', '_'), value.replace(/\\(.)/g, '$1')] as const)
+    for (const [name, value] of [...parameters, ...given]) {
       const lower = name.toLowerCase()
-      if (lower === 'timezone') await this.#setTimeZone(executor, value, () => {})
+      if (timeoutNames.has(lower)) this.#timeouts.set(lower, milliseconds(lower, value))
+      else if (lower === 'timezone') await this.#setTimeZone(executor, value, () => {})
       else if (free.has(lower)) this.#own.set(lower, value)
     }
   }
@@ -145,6 +154,10 @@ export class Settings {
     if (name === 'wal_autocheckpoint') {
       if (this.#onlyReads) throw readOnlyError()
       setCheckpointEvery(value, this.#kept)
+      return
+    }
+    if (timeoutNames.has(name)) {
+      this.#timeouts.set(name, value.toLowerCase() === 'default' ? 0 : milliseconds(name, value))
       return
     }
     if (free.has(name)) {
@@ -170,13 +183,22 @@ export class Settings {
       this.#kept.setCheckpointEvery(null)
       return
     }
-    const known = ['all', 'timezone', 'search_path', 'role', 'session'].includes(name) || free.has(name) || fixed[name] !== undefined
+    const known =
+      ['all', 'timezone', 'search_path', 'role', 'session'].includes(name) ||
+      free.has(name) ||
+      timeoutNames.has(name) ||
+      fixed[name] !== undefined
     if (!known) throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
     if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'UTC', report)
     if (name === 'all' || name === 'search_path')
       await this.#run(executor, `SET search_path = ${quoteString(`${quoteIdentifier(this.#catalog)}.main`)}`)
-    if (name === 'all') this.#own.clear()
-    else this.#own.delete(name)
+    if (name === 'all') {
+      this.#own.clear()
+      this.#timeouts.clear()
+    } else {
+      this.#own.delete(name)
+      this.#timeouts.delete(name)
+    }
     this.searchPath = await currentSearchPath(executor)
   }
 

@@ -46,6 +46,7 @@ test('an empty file, an empty section and plugins: {} run with the defaults of t
     cpu_cores: 2,
     memory: 4_000_000_000,
     write_buffer: { rows: 100, max_delay: 2 },
+    max_connections: 100,
     idle_in_transaction_timeout: 60_000,
     external_access: false,
   })
