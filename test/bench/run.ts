@@ -1,17 +1,20 @@
 /**
  * The benchmark: DaemonGuard beside DuckDB alone and PostgreSQL, on the same disk, turn by turn.
  *
- *   npm run bench -- [ROW …] [--rounds N] [--seconds S] [--quick] [--large] [--engine-only] [--json FILE] [--keep]
+ *   npm run bench -- [ROW …] [--rounds N] [--seconds S] [--quick] [--large] [--engine-only] [--sources] [--json FILE] [--keep]
  *
  * ROW: numbers of rows (rows/index.ts); default: all. Each round measures every side of a row once, one after the other, for S seconds
  * (default 5, 5 rounds). --quick: tiny sizes that show that a row runs, and measure nothing. --large: row 11 up to 50 million rows.
- * --engine-only: without the agent, so without checkpoints, where a row does not need it. --json: where the values go (default
+ * --sources: DaemonGuard from its sources instead of as the packed executable, which is built when it is older than they are (--quick does
+ * too). --engine-only: without the agent, so without checkpoints, where a row does not need it. --json: where the values go (default
  * dist/bench.json). --keep: leaves the data for a look. TMPDIR chooses the disk. Exit 0: every row was measured, whatever came out of it.
  */
 
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { selfCommand } from '../../agent/runtime.ts'
+import { builtExecutable } from '../build/built.ts'
 import { bringPrerequisites } from '../support/prerequisites.ts'
 import { describeMachine, loadAverage } from './machine.ts'
 import { postgresObstacle, postgresVersion } from './peers/postgres.ts'
@@ -20,6 +23,7 @@ import { rows } from './rows/index.ts'
 import { Stage, type StageOptions } from './stage.ts'
 
 interface Options extends StageOptions {
+  readonly sources: boolean
   readonly chosen: readonly number[]
   readonly json: string
 }
@@ -40,6 +44,7 @@ function readArguments(): Options {
     large,
     keep,
     engineOnly: values['engine-only'],
+    sources: values.sources || quick,
     json: path.resolve(values.json),
   }
 }
@@ -54,6 +59,7 @@ function parse() {
         quick: { type: 'boolean', default: false },
         large: { type: 'boolean', default: false },
         'engine-only': { type: 'boolean', default: false },
+        sources: { type: 'boolean', default: false },
         keep: { type: 'boolean', default: false },
         json: { type: 'string', default: path.resolve(import.meta.dirname, '../../dist/bench.json') },
       },
@@ -76,14 +82,15 @@ function print(text: string): void {
 async function main(): Promise<number> {
   const options = readArguments()
   if (!options.quick) bringPrerequisites(['psql', 'pgbench', 'postgresql'], new Set())
-  const stage = new Stage(options)
+  const program = options.sources ? selfCommand() : { command: await builtExecutable(), args: [] }
+  const stage = new Stage(options, program)
   const obstacle = postgresObstacle(stage.directory)
   if (obstacle !== undefined) print(`PostgreSQL is left out: ${obstacle}`)
   const machine = describeMachine(stage.directory, postgresVersion())
   const startedAt = new Date().toISOString()
   const settings = [
     `${options.rounds} rounds of ${options.seconds} s${options.quick ? ' (QUICK: sizes are tiny, the numbers mean nothing)' : ''}; Unix sockets`,
-    `DaemonGuard: default configuration${options.engineOnly ? ', engine without its agent' : ''}; DuckDB alone: default settings, its own WAL`,
+    `DaemonGuard: ${options.sources ? 'from its sources' : 'packed'}, default configuration${options.engineOnly ? ', engine without its agent' : ''}; DuckDB alone: default settings, its own WAL`,
   ]
   if (machine.fileSystem.type === 'tmpfs') settings.push('THE DISK IS MEMORY: set TMPDIR to a real one, durability costs nothing here')
   print(head(machine, settings))

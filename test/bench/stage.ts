@@ -5,7 +5,7 @@ import path from 'node:path'
 import { onExit } from '../support/cleanup.ts'
 import { copyFrom, type Length, psql, type WirePeer } from './clients.ts'
 import { fileSystemOf } from './machine.ts'
-import { DaemonGuard } from './peers/daemonguard.ts'
+import { DaemonGuard, type DaemonGuardOptions, type Program } from './peers/daemonguard.ts'
 import { createDatabase, DuckDBAlone, writeCsv } from './peers/duckdb.ts'
 import { Postgres, postgresObstacle } from './peers/postgres.ts'
 
@@ -39,13 +39,16 @@ export interface Loaded {
 export class Stage {
   readonly options: StageOptions
   readonly directory: string
+  /** What is measured: the packed executable, or the sources. */
+  readonly program: Program
   #contenders: Promise<Contenders> | undefined
   #loaded: Promise<Loaded> | undefined
   #postgres: Promise<Postgres> | undefined
   #names = 0
 
-  constructor(options: StageOptions) {
+  constructor(options: StageOptions, program: Program) {
     this.options = options
+    this.program = program
     this.directory = realDirectory()
     if (!options.keep) onExit(() => fs.rmSync(this.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }))
     // What the support modules create lies there too.
@@ -72,6 +75,11 @@ export class Stage {
     return path.join(this.directory, `${name}-${++this.#names}`)
   }
 
+  /** A DaemonGuard of its own, on a directory of its own; whoever starts it ends it. */
+  daemonguard(options: Omit<DaemonGuardOptions, 'data' | 'program'>): Promise<DaemonGuard> {
+    return DaemonGuard.start({ ...options, data: this.path('guarded'), program: this.program })
+  }
+
   /** The three with empty tables; they stay, and grow, from row to row. */
   contenders(): Promise<Contenders> {
     this.#contenders ??= this.#start()
@@ -81,7 +89,7 @@ export class Stage {
   async #start(): Promise<Contenders> {
     const file = this.path('duckdb')
     await createDatabase(file, 0)
-    const daemonguard = await DaemonGuard.start({ data: this.path('guarded'), agent: !this.options.engineOnly })
+    const daemonguard = await this.daemonguard({ agent: !this.options.engineOnly })
     return { daemonguard, duckdb: await DuckDBAlone.open(file), postgres: await this.postgres() }
   }
 
@@ -94,7 +102,7 @@ export class Stage {
   async #load(rows: number): Promise<Loaded> {
     const file = this.path('duckdb')
     await createDatabase(file, rows)
-    const daemonguard = await DaemonGuard.start({ data: this.path('guarded'), agent: !this.options.engineOnly, file })
+    const daemonguard = await this.daemonguard({ agent: !this.options.engineOnly, file })
     const postgres = await (await this.postgres())?.createDatabase('loaded')
     if (postgres !== undefined) {
       const csv = this.path('csv')

@@ -27,6 +27,8 @@ export class TestEngine {
   readonly config: string
   readonly port: number
   readonly database: string
+  /** What is started: the sources; a benchmark puts the packed executable here. */
+  program = selfCommand()
   control!: EngineClient
   #child: Child | undefined
   #clients: pg.Client[] = []
@@ -84,7 +86,7 @@ export class TestEngine {
 
   /** Starts it and does not wait. */
   spawn(): Child {
-    const { command, args } = selfCommand()
+    const { command, args } = this.program
     this.#child = spawnChild(command, [...args, 'engine', '-c', this.config], { cwd: this.data, env: { UV_THREADPOOL_SIZE: '16' } })
     return this.#child
   }

@@ -9,7 +9,15 @@ import { waitFor } from '../../support/wait.ts'
 import { psql, type WirePeer } from '../clients.ts'
 import { duckdbSeries, schema } from '../trades.ts'
 
+/** As `selfCommand` has it. */
+export interface Program {
+  readonly command: string
+  readonly args: string[]
+}
+
 export interface DaemonGuardOptions {
+  /** The packed executable, or the sources. */
+  readonly program: Program
   /** `agent.data_dir`. */
   readonly data: string
   /** False: the agent is gone once the engine serves, so nothing checkpoints, probes or scans. */
@@ -34,9 +42,10 @@ export class DaemonGuard implements WirePeer {
     this.port = guarded.port
   }
 
-  static async start({ data, agent, file, plugins = [] }: DaemonGuardOptions): Promise<DaemonGuard> {
+  static async start({ program, data, agent, file, plugins = [] }: DaemonGuardOptions): Promise<DaemonGuard> {
     fs.mkdirSync(data, { recursive: true })
     const guarded = await Guarded.prepare({ data })
+    guarded.program = program
     // Default settings: not the small ones of the tests.
     const lines = [
       `agent: { name: bench, data_dir: ${data}, listen: "127.0.0.1:${guarded.statusPort}" }`,

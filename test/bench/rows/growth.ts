@@ -2,7 +2,7 @@
 
 import fs from 'node:fs'
 import { pgbench } from '../clients.ts'
-import { DaemonGuard } from '../peers/daemonguard.ts'
+import type { DaemonGuard } from '../peers/daemonguard.ts'
 import { createDatabase } from '../peers/duckdb.ts'
 import { format, type Measure, ratio } from '../report.ts'
 import { insertScript, nextKeys } from '../trades.ts'
@@ -21,7 +21,7 @@ export const growth: Row = {
       for (const rows of sizes) {
         const file = stage.path('duckdb')
         await createDatabase(file, rows)
-        const daemonguard = await DaemonGuard.start({ data: stage.path('guarded'), agent: !stage.options.engineOnly, file })
+        const daemonguard = await stage.daemonguard({ agent: !stage.options.engineOnly, file })
         fs.rmSync(file)
         sides.push({ rows, daemonguard, perSecond: [] })
         await load(daemonguard, stage.warmUp)

@@ -2,7 +2,6 @@
 
 import fs from 'node:fs'
 import { systemClock } from '../../../agent/clock.ts'
-import { DaemonGuard } from '../peers/daemonguard.ts'
 import type { Row } from './index.ts'
 
 /** Linux' USER_HZ, the unit of CPU time in /proc. */
@@ -12,7 +11,7 @@ export const idle: Row = {
   title: 'idle: agent + engine',
   async measure(stage) {
     const seconds = stage.options.quick ? 0.5 : Math.max(10, stage.options.seconds)
-    const daemonguard = await DaemonGuard.start({ data: stage.path('guarded'), agent: true })
+    const daemonguard = await stage.daemonguard({ agent: true })
     const cpu: number[] = []
     const resident: number[] = []
     const own: number[] = []

@@ -1,7 +1,6 @@
 /** Row 9: what writers notice of a checkpoint, a scan and a snapshot, and of analysts. */
 
 import { p99, pgbench } from '../clients.ts'
-import { DaemonGuard } from '../peers/daemonguard.ts'
 import { createDatabase } from '../peers/duckdb.ts'
 import { type Measure, ratio } from '../report.ts'
 import { insertScript, nextKeys, vwap } from '../trades.ts'
@@ -18,7 +17,7 @@ export const interference: Row = {
     const rows = stage.size(1_000_000, 1_000)
     const file = stage.path('duckdb')
     await createDatabase(file, rows)
-    const daemonguard = await DaemonGuard.start({ data: stage.path('guarded'), agent: true, file })
+    const daemonguard = await stage.daemonguard({ agent: true, file })
     const load = async () =>
       p99(await pgbench(daemonguard, { script: insertScript, clients: writers, rate, length: stage.length, base: nextKeys() }))
     const done = { maintenance: 0, queries: 0 }

@@ -13,6 +13,7 @@ export const rebuild: Row = {
     const parts = 5
     const partRows = stage.size(1_000_000, 1_000)
     const engine = await TestEngine.prepare({ data: stage.path('engine') })
+    engine.program = stage.program
     // Default settings: not the small ones of the tests.
     fs.writeFileSync(
       engine.config,

@@ -2,7 +2,7 @@
 
 import { waitFor } from '../../support/wait.ts'
 import { pgbench } from '../clients.ts'
-import { DaemonGuard } from '../peers/daemonguard.ts'
+import type { DaemonGuard } from '../peers/daemonguard.ts'
 import { createDatabase, DuckDBAlone } from '../peers/duckdb.ts'
 import { ratio } from '../report.ts'
 import type { Stage } from '../stage.ts'
@@ -18,8 +18,7 @@ export const restart: Row = {
     const transactions = stage.size(500, 5)
     const guarded: number[] = []
     const alone: number[] = []
-    const daemonguard = await DaemonGuard.start({
-      data: stage.path('guarded'),
+    const daemonguard = await stage.daemonguard({
       agent: true,
       // The row wants 5,000 since the checkpoint, and as many kills in a row as there are rounds.
       plugins: ['checkpointer: { every_transactions: 1000000000 }', 'watchdog: { max_restarts: 1000 }'],

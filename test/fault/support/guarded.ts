@@ -34,6 +34,8 @@ export class Guarded {
   readonly port: number
   readonly statusPort: number
   readonly database: string
+  /** What is started: the sources; a benchmark puts the packed executable here. */
+  program = selfCommand()
   agent: Child | undefined
   #agents: Child[] = []
 
@@ -81,7 +83,7 @@ export class Guarded {
 
   /** Starts an agent and does not wait. */
   startAgent(): Child {
-    const { command, args } = selfCommand()
+    const { command, args } = this.program
     this.agent = spawnChild(command, [...args, 'run', '-c', this.config], { cwd: this.directory })
     this.#agents.push(this.agent)
     return this.agent
@@ -140,8 +142,10 @@ export class Guarded {
 
   /** Runs `daemonguard ARGS -c CONFIG` to its end. */
   async command(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-    const self = selfCommand()
-    return await runChild(self.command, [...self.args, ...args, '-c', this.config], { cwd: this.directory, deadline: patience })
+    return await runChild(this.program.command, [...this.program.args, ...args, '-c', this.config], {
+      cwd: this.directory,
+      deadline: patience,
+    })
   }
 
   /** Stops agent and engine in order. Safe when neither runs. */
