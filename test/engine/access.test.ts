@@ -1,16 +1,16 @@
 // deadline: 180s
 // Who may connect: passwords, users who may only read, the agent's own way in. Real engines and real clients.
 
-import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import pg from 'pg'
 import postgres from 'postgres'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { formatVerifier, makeVerifier } from '../../agent/verifier.ts'
+import { formatVerifier, makeVerifier, parseVerifier } from '../../agent/verifier.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 import { python } from '../support/prerequisites.ts'
+import { runChild } from '../support/process.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 
 const test = suite('access')
@@ -53,28 +53,16 @@ async function as<T>(user: Name, use: (client: pg.Client) => Promise<T>): Promis
   }
 }
 
-function run(command: string, args: string[], env: Record<string, string>): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
-  let [out, err] = ['', '']
-  child.stdout.on('data', (data) => (out += data))
-  child.stderr.on('data', (data) => (err += data))
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code) => resolve({ code, out, err }))
-  })
-}
-
 function psql(host: string, user: string, password: string, sql: string) {
-  return run('psql', ['-X', '-At', '-w', '-h', host, '-p', String(engine.port), '-U', user, '-d', 'trade_data', '-c', sql], {
-    PGPASSWORD: password,
-  })
+  const args = ['-X', '-At', '-w', '-h', host, '-p', String(engine.port), '-U', user, '-d', 'trade_data', '-c', sql]
+  return runChild('psql', args, { env: { PGPASSWORD: password } })
 }
 
 test('every client logs in with its password, over TCP and over the Unix socket', async () => {
   for (const [user, password] of Object.entries(passwords)) {
     for (const host of ['127.0.0.1', socketDir]) {
       const byPsql = await psql(host, user, password, 'SHOW session_authorization')
-      assert.equal([byPsql.code, byPsql.out], [0, `${user}\n`], byPsql.err)
+      assert.equal([byPsql.code, byPsql.stdout], [0, `${user}\n`], byPsql.stderr)
       const client = await connect(user, password, { host })
       assert.equal(await rowsOf(client, 'SHOW session_authorization'), [[user]])
       assert.equal(await rowsOf(client, 'SELECT current_user, session_user'), [[user, user]])
@@ -86,8 +74,43 @@ test('every client logs in with its password, over TCP and over the Unix socket'
     await sql.end({ timeout: 5 })
     const script =
       'import psycopg2, sys\nc = psycopg2.connect(host=sys.argv[1], port=sys.argv[2], user=sys.argv[3], dbname="x")\nq = c.cursor()\nq.execute("SHOW session_authorization")\nprint(q.fetchone()[0])'
-    const byPython = await run(python, ['-c', script, socketDir, String(engine.port), user], { PGPASSWORD: password })
-    assert.equal([byPython.code, byPython.out], [0, `${user}\n`], byPython.err)
+    const byPython = await runChild(python, ['-c', script, socketDir, String(engine.port), user], { env: { PGPASSWORD: password } })
+    assert.equal([byPython.code, byPython.stdout], [0, `${user}\n`], byPython.stderr)
+  }
+})
+
+test('a verifier that libpq makes is the one that we make: of every kind of password', async () => {
+  const script = `import psycopg2, sys, json
+from psycopg2.extensions import encrypt_password
+c = psycopg2.connect(host=sys.argv[1], port=sys.argv[2], user="trader", dbname="x")
+for password in json.load(sys.stdin):
+    print(encrypt_password(password, "trader", scope=c, algorithm="scram-sha-256"))`
+  // Mapped to nothing, to a space, to other letters; forbidden, from right to left, unassigned, nothing but what is dropped.
+  const odd = [
+    'a\u00adb',
+    'a\u3000b',
+    '\u2168\ufb01',
+    'é',
+    'e\u0301',
+    'x\u0007\u2168',
+    '\u0627\u0031',
+    '\u0627\u0628',
+    'x\u0378\u2168',
+    '\u00ad',
+    '🦆',
+  ]
+  const all = [...Object.values(passwords), ...odd]
+  const run = await runChild(python, ['-c', script, socketDir, String(engine.port)], {
+    env: { PGPASSWORD: passwords.trader },
+    input: JSON.stringify(all),
+  })
+  assert.is(run.code, 0, run.stderr)
+  const made = run.stdout.trim().split('\n')
+  assert.is(made.length, all.length)
+  for (const [i, password] of all.entries()) {
+    const theirs = parseVerifier(made[i]!)
+    assert.ok(theirs, made[i])
+    assert.equal(await makeVerifier(password, theirs), theirs, JSON.stringify(password))
   }
 })
 
@@ -186,10 +209,10 @@ test('a user who may only read gets 25006 for every write, and works with tempor
     assert.is(await codeOf(client.query('SELECT * FROM daemonguard.probe')), '42501')
   })
   const listed = await psql(socketDir, 'grafana', passwords.grafana, '\\d trades')
-  assert.is(listed.code, 0, listed.err)
-  assert.match(listed.out, /price\|double precision/)
+  assert.is(listed.code, 0, listed.stderr)
+  assert.match(listed.stdout, /price\|double precision/)
   const tool = await psql(socketDir, 'grafana', passwords.grafana, 'DELETE FROM trades')
-  assert.match(tool.err, /may read, and change nothing/)
+  assert.match(tool.stderr, /may read, and change nothing/)
   await as('trader', async (client) => assert.equal(await rowsOf(client, 'SELECT * FROM trades'), [['1', '2.5']]))
 })
 
