@@ -231,6 +231,9 @@ test('Ctrl-C in psql cancels the running statement', async () => {
       'ann',
       '-d',
       'db',
+      '-At',
+      '-c',
+      "SELECT 'begun'",
       '-c',
       'SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(1000000) b',
     ],
@@ -239,8 +242,10 @@ test('Ctrl-C in psql cancels the running statement', async () => {
   let err = ''
   child.stderr.on('data', (data) => (err += data))
   const exit = new Promise((resolve) => child.once('close', resolve))
-  const before = wire.backend.sessions.size
-  await waitFor('psql to be connected', () => wire.backend.sessions.size > before || wire.backend.sessions.size > 0)
+  // Before its first statement it does not catch the signal yet.
+  let out = ''
+  child.stdout.on('data', (data) => (out += data))
+  await waitFor('psql to be at work', () => out === 'begun\n')
   // A SIGINT before the statement runs is not a cancel for psql: repeat until it ends.
   await waitFor('the statement to be cancelled', async () => {
     child.kill('SIGINT')
