@@ -49,6 +49,10 @@ const hints: readonly (readonly [pattern: RegExp, hint: string])[] = [
     /is still referenced by a foreign key/,
     'children that this transaction itself has deleted count as well: COMMIT their DELETE first; of a referenced row, lists and columns with an index cannot change',
   ],
+  [
+    /^Dependency Error: Cannot alter entry/,
+    'DROP its indexes first, and create them again after; what foreign keys reference keeps its name',
+  ],
   [/Adding columns with constraints/, 'ADD COLUMN with its DEFAULT first, then ALTER COLUMN … SET NOT NULL, or ADD CONSTRAINT'],
 ]
 

@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert'
 import { readTransactions } from '../../agent/journal/transactions.ts'
 import { schemaEffect } from '../../agent/schema-change.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
+import { seededRandom } from '../support/random.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { difference, stateOf } from './support/state.ts'
 
@@ -237,6 +238,28 @@ test('a rolled back change leaves nothing, a committed one stands with what the 
     ['9', '1'],
   ])
   await killAndCompare()
+})
+
+test('an engine that is killed in the midst of it has the table as it was, or with its constraint', async () => {
+  await client.query('CREATE TABLE parts (id INTEGER PRIMARY KEY, broker INTEGER, note VARCHAR); CREATE INDEX parts_note ON parts (note)')
+  await client.query("INSERT INTO parts SELECT i, 1 + i % 2, 'note ' || i FROM range(50000) r(i)")
+  const random = seededRandom('constraints')
+  for (let round = 0; round < 3; round++) {
+    const change = codeOf(client.query('ALTER TABLE parts ADD CONSTRAINT parts_broker FOREIGN KEY (broker) REFERENCES brokers'))
+    // It is under way when the journal or DuckDB is at work: any moment will do.
+    await Promise.race([change, new Promise((resolve) => setTimeout(resolve, random.int(5, 400)))])
+    await engine.restart()
+    await connectAll()
+    assert.equal(engine.control.hello.recovery.refused, [])
+    assert.equal(await rowsOf(client, 'SELECT count(*), count(DISTINCT note), sum(id) FROM parts'), [['50000', '50000', '1249975000']])
+    assert.equal(await rowsOf(client, "SELECT id FROM parts WHERE note = 'note 777'"), [['777']])
+    const there = (
+      await rowsOf(client, "SELECT 1 FROM duckdb_constraints() WHERE table_name = 'parts' AND constraint_type = 'FOREIGN KEY'")
+    ).length
+    assert.is(await codeOf(client.query(`INSERT INTO parts VALUES (${-1 - round}, 99, NULL)`)), there === 1 ? '23503' : undefined)
+    await client.query('DELETE FROM parts WHERE id < 0')
+    if (there === 1) await client.query('ALTER TABLE parts DROP CONSTRAINT parts_broker')
+  }
 })
 
 test('it runs alone: writers of other clients are waited for, and a snapshot that is too old is refused', async () => {

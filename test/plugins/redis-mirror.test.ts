@@ -301,7 +301,7 @@ test('only the tables of the filter are mirrored; the watermark moves on all the
   await plugin.stop()
 })
 
-test('a dropped table goes, a renamed table and a renamed column keep their rows, an added column has its default', async () => {
+test('a dropped table goes; a renamed table, a renamed column and a new constraint keep their rows; an added column has its default', async () => {
   const journal = new MemoryJournal()
   const schemaChange = (seq: number, sql: string, table: Table): Transaction => ({
     seq,
@@ -331,10 +331,12 @@ test('a dropped table goes, a renamed table and a renamed column keep their rows
     schemaChange(4, 'ALTER TABLE orders RENAME TO "my orders"', orders),
     schemaChange(5, 'alter table "my orders" rename column note TO remark;', orders2),
     schemaChange(6, 'ALTER TABLE "my orders" ADD COLUMN size INTEGER DEFAULT 7', orders2),
-    insert(7, orders2, [3, 'three', 9]),
+    schemaChange(7, 'ALTER TABLE "my orders" ADD CONSTRAINT low CHECK (size < 100)', orders2),
+    schemaChange(8, 'ALTER TABLE "my orders" DROP CONSTRAINT low', orders2),
+    insert(9, orders2, [3, 'three', 9]),
   )
   const { plugin } = await start(journal)
-  await mirrored(7)
+  await mirrored(9)
   assert.equal(await rowsInRedis(ticks), [])
   assert.is(await redis.exists(keys.table(ticks)), 0)
   assert.equal(await rowsInRedis(orders), [])
