@@ -23,6 +23,8 @@ const states: readonly (readonly [pattern: RegExp, code: string])[] = [
   [/^Catalog Error: .*already exists/s, '42P07'],
   [/^Catalog Error: .*(main key table|an index depends on it|involved in the foreign key)/s, '2BP01'],
   [/^Catalog Error/, '42704'],
+  // Somebody tries to open the database's own file.
+  [/^Binder Error: Unique file handle conflict/, '42501'],
   [/^Binder Error: .*(Referenced column|column).*not found/s, '42703'],
   [/^Binder Error: .*(ambiguous)/is, '42702'],
   [/^Binder Error: .*(No function matches|best candidate)/s, '42883'],

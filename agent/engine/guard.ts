@@ -8,6 +8,7 @@ import { SqlError } from './sql-error.ts'
 const denied = new Set([
   ...['checkpoint', 'force_checkpoint', 'query', 'query_table', 'json_execute_serialized_sql', 'setval'],
   ...['enable_logging', 'disable_logging', 'truncate_duckdb_logs', 'enable_profiling', 'disable_profiling', 'write_log', 'sleep_ms'],
+  ...['duckdb_secrets', 'which_secret', 'duckdb_extensions'],
   ...['check_peg_parser', 'enable_peg_parser', 'disable_peg_parser', 'arrow_scan', 'arrow_scan_dumb', 'seq_scan'],
 ])
 
@@ -17,11 +18,17 @@ const denied = new Set([
  */
 const readsFiles = /^(read_\w+|parquet_\w+|glob|sniff_csv|st_read\w*)$/
 
+/** They take the name of a table or a sequence as text. */
+const takesNames = new Set(['pragma_table_info', 'pragma_show', 'pragma_storage_info', 'duckdb_table_sample', 'nextval', 'currval'])
+const namesOwnSchema = new RegExp(`(^|[.\\s"])${ownSchema}["\\s]*\\.`, 'i')
+
 /** Throws 42501 for a statement that names what belongs to the guard. */
 export function refuseForbidden(tokens: readonly Token[], externalAccess: boolean): void {
   if (tokens[0]?.text === 'pragma' && tokens.some((token) => lowerCase(token.text).includes(ownSchema))) throw ownSchemaDenied()
   tokens.forEach((token, i) => {
     if ((token.kind === 'string' || token.kind === 'quoted') && !externalAccess && opensFile(tokens, i)) throw fileDenied()
+    if (token.kind === 'string' && namesOwnSchema.test(token.text) && takesNames.has(functionAround(tokens, i) ?? ''))
+      throw ownSchemaDenied()
     if (token.kind !== 'word' && token.kind !== 'quoted') return
     const name = lowerCase(token.text)
     if (name === ownSchema) throw ownSchemaDenied()
@@ -40,8 +47,21 @@ function opensFile(tokens: readonly Token[], at: number): boolean {
   if (!looksLikeFile.test(tokens[at]?.text ?? '')) return false
   const before = tokens[at - 1]
   if (before?.text === ',' && before.kind === 'symbol') return isInFromList(tokens, at)
-  if (before?.kind !== 'word' || !['from', 'join', 'table', 'describe', 'summarize', 'pivot', 'unpivot'].includes(before.text)) return false
+  // FROM alias: 'file', but not {key: 'value'} or list[1:'x'] or a cast
+  if (before?.text === ':' && before.kind === 'symbol')
+    return tokens[at - 2]?.text !== ':' && !'{['.includes(bracketAround(tokens, at) ?? '-')
+  if (before?.kind !== 'word' || !beforeTable.has(before.text)) return false
   return tokens[at - 2]?.text !== 'distinct' && !takesFrom.has(functionAround(tokens, at) ?? '')
+}
+
+const beforeTable = new Set([
+  ...['from', 'only', 'join', 'using', 'into', 'table', 'describe', 'desc', 'show', 'summarize'],
+  ...['pivot', 'pivot_wider', 'unpivot', 'pivot_longer'],
+])
+
+function bracketAround(tokens: readonly Token[], at: number): string | undefined {
+  const depth = tokens[at]?.depth ?? 0
+  return tokens.slice(0, at).findLast((token) => token.depth < depth)?.text
 }
 
 /** `extract(year FROM …)` and the like. */
