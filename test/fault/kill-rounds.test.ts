@@ -1,5 +1,5 @@
 // deadline: 360s
-// 20 rounds of SIGKILL at random moments of engine, agent, or both, under 8 writers: nothing acknowledged is missing, doubled or half there, in all three stores.
+// 20 rounds (SOAK=1: 200) of SIGKILL at random moments of engine, agent, or both, under 8 writers: nothing acknowledged is missing, doubled or half there, in all three stores.
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -7,6 +7,7 @@ import { systemClock } from '../../agent/clock.ts'
 import { startChdb } from '../support/chdb.ts'
 import { seededRandom } from '../support/random.ts'
 import { startRedis } from '../support/redis.ts'
+import { soak } from '../support/soak.ts'
 import { waitFor } from '../support/wait.ts'
 import { Guarded, patience } from './support/guarded.ts'
 import { assertSettled } from './support/ledger.ts'
@@ -14,9 +15,9 @@ import { delivered, insertsInStream } from './support/stores.ts'
 import { schema, Writers } from './support/writers.ts'
 
 const test = suite('kill rounds')
-const rounds = 20
+const rounds = soak ? 200 : 20
 
-test('20 rounds of SIGKILL lose, double and halve nothing', async () => {
+test(`${rounds} rounds of SIGKILL lose, double and halve nothing`, async () => {
   const random = seededRandom('kill rounds')
   const [redis, clickhouse] = await Promise.all([startRedis(), startChdb()])
   const guarded = await Guarded.prepare({

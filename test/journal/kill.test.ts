@@ -9,11 +9,13 @@ import { segmentName } from '../../agent/journal/segment.ts'
 import { databaseId, seqsOf } from '../fixtures/journal.ts'
 import { spawnChild } from '../support/process.ts'
 import { seededRandom } from '../support/random.ts'
+import { soak, timeIsUp } from '../support/soak.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
 
 const test = suite('journal kill')
 const random = seededRandom('kill')
+const kills = soak ? 1_000 : 50
 
 /** Returns at the moment when bytes appear behind the mark: without a pause, so that the kill comes while the rest is being written. */
 function untilBatchBegins(directory: string, spin: number): void {
@@ -30,7 +32,7 @@ function untilBatchBegins(directory: string, spin: number): void {
   for (const until = performance.now() + spin; performance.now() < until; );
 }
 
-test('50 times a process that appends as fast as it can is killed: nothing is called corrupt, and every acknowledged seq is there', async () => {
+test(`${kills} times a process that appends as fast as it can is killed: nothing is called corrupt, and every acknowledged seq is there`, async () => {
   const root = temporaryDirectory('kill')
   const directory = path.join(root, 'journal')
   const quarantine = path.join(root, 'quarantine')
@@ -38,7 +40,7 @@ test('50 times a process that appends as fast as it can is killed: nothing is ca
   let acknowledged = 0
   let cuts = 0
   let rounds = 0
-  for (; rounds < 50; rounds++) {
+  for (; rounds < kills && !timeIsUp(); rounds++) {
     const kind = rounds % 2 === 0 ? 'small' : 'large'
     const child = spawnChild(process.execPath, [fixture, directory, quarantine, String(random.int(0, 2 ** 31)), kind])
     const target = acknowledged + random.int(1, kind === 'small' ? 40 : 2)

@@ -15,6 +15,7 @@ import {
 import { type Cell, type Change, type Column, type ColumnType, itemsOf, type Table, type Transaction } from '../../agent/journal/types.ts'
 import { nestedTypes, randomCell, scalarTypes } from '../fixtures/cells.ts'
 import { seededRandom } from '../support/random.ts'
+import { soak } from '../support/soak.ts'
 
 const test = suite('journal record')
 const random = seededRandom('record')
@@ -130,7 +131,7 @@ test('columns of any type tree come back as they were', () => {
       const cells = cellsOf(type, count, nulls)
       assertSame(throughBytes(type, cells), cells, type)
     }),
-    { ...runs, numRuns: 400 },
+    { ...runs, numRuns: soak ? 40_000 : 400 },
   )
 })
 
@@ -212,7 +213,7 @@ test('a batch of all kinds of changes is decodable on its own', () => {
         }
       }
     }),
-    { ...runs, numRuns: 60 },
+    { ...runs, numRuns: soak ? 2_000 : 60 },
   )
 })
 
