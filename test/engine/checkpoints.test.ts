@@ -7,10 +7,12 @@ import path from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { Database } from '../../agent/engine/duckdb.ts'
 import { ExitCode } from '../../agent/errors.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 import { runChild } from '../support/process.ts'
 import { seededRandom } from '../support/random.ts'
+import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
 
 const test = suite('checkpoints')
@@ -269,6 +271,22 @@ test('an ordered stop checkpoints or not as it is told; the file is never writte
     assert.is(engine.control.hello.recovery.replayed, 0)
     assert.equal(await engine.sql(sum), [['100', '100']])
   }))
+
+test('closing the database writes nothing: what was not checkpointed is not in the file', async () => {
+  const directory = temporaryDirectory('close')
+  const options = { catalog: 'x', threads: 1, memoryLimit: 256e6, temporaryDirectory: directory, externalAccess: false }
+  const file = path.join(directory, 'x.duckdb')
+  for (const table of ['first', 'second']) {
+    const database = await Database.open({ ...options, file, create: table === 'first' })
+    const connection = await database.connect()
+    await connection.run(`CREATE TABLE ${table} AS SELECT * FROM range(1000)`)
+    if (table === 'first') await connection.run('CHECKPOINT x')
+    const before = fs.readFileSync(file)
+    connection.close()
+    database.close()
+    assert.is(Buffer.compare(before, fs.readFileSync(file)), 0)
+  }
+})
 
 test('the database is there, whole, after DuckDB’s known traps', () =>
   withEngine(async (engine) => {

@@ -52,7 +52,8 @@ const demands: readonly (readonly [demand: string, file: string, name: string])[
 
   // Checkpoints (R3)
   ['only with a journal that is fsynced', 'engine/durability', 'a checkpoint waits for the fsync'],
-  ['none on closing', 'engine/checkpoints', 'an ordered stop checkpoints or not as it is told'],
+  ['none on closing', 'engine/checkpoints', 'closing the database writes nothing'],
+  ['none at an ordered stop but the one asked for', 'engine/checkpoints', 'an ordered stop checkpoints or not as it is told'],
   ['none by clients, no setting of theirs', 'engine/guard', 'checkpoints and what decides about them'],
   ['the header iteration proves the file', 'engine/checkpoints', 'a file that another program has written to'],
   ['the watermark is inserted, never updated', 'engine/checkpoints', 'an old reader beside inserts and deletes'],

@@ -1,4 +1,4 @@
-// deadline: 400s
+// deadline: 900s
 // Replay equals live (R6). Random workloads of every shape and type run on real engines; after each, the journal replayed onto an empty database,
 // onto a snapshot from the middle of the workload, and (for some) by a restart after SIGKILL, gives what is live. One that fails is shrunk.
 // COUNT: how many (200; SOAK=1: 5,000). SEED: the first of them. LOG: a file for the SQL of each.

@@ -1,3 +1,4 @@
+// deadline: 300s
 import fs from 'node:fs'
 import path from 'node:path'
 import { suite } from 'uvu'
