@@ -1,7 +1,7 @@
 /** How this very program runs: from its sources by Node, or packed into one executable; and how to start it once more. */
 
 import path from 'node:path'
-import { isSea } from 'node:sea'
+import { getAsset, isSea } from 'node:sea'
 import packageJson from '../package.json' with { type: 'json' }
 
 /** DaemonGuard's version. */
@@ -9,6 +9,11 @@ export const version: string = packageJson.version
 
 /** True in the packed executable. */
 export const isPacked: boolean = isSea()
+
+/** A text that was packed into the executable; undefined when the program runs from its sources. */
+export function packedText(key: string): string | undefined {
+  return isPacked ? getAsset(key, 'utf8') : undefined
+}
 
 /** The command that starts this program again; a subcommand and its options are to be appended to `args`. */
 export function selfCommand(): { command: string; args: string[] } {

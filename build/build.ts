@@ -1,5 +1,6 @@
 /**
- * `npm run build`: agent/main.ts and all it needs → dist/daemonguard, one executable for Linux, with its installer, the unit and SHA256SUMS.
+ * `npm run build`: agent/main.ts and all it needs → dist/daemonguard, one executable for Linux, with its installer, the unit,
+ * the licences of all that is inside, and SHA256SUMS. The same source gives the same bytes.
  * `node build/build.ts [ENTRY [DIRECTORY]]` packs another program the same way; the build's own tests do.
  */
 
@@ -33,7 +34,7 @@ fs.renameSync(unfinished, executable)
 // Copied to a host, dist/ is complete: the program, its installer, the unit.
 for (const file of ['install.sh', 'build/daemonguard.service'])
   fs.copyFileSync(path.join(root, file), path.join(directory, path.basename(file)))
-const sums = ['daemonguard', 'daemonguard.service', 'install.sh'].map(
+const sums = ['LICENSES', 'daemonguard', 'daemonguard.service', 'install.sh'].map(
   (name) =>
     `${createHash('sha256')
       .update(fs.readFileSync(path.join(directory, name)))

@@ -9,6 +9,7 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import esbuild from 'esbuild'
 import { type Addon, type AddonFile, assetKey } from './addons.ts'
+import { collectLicenses } from './licenses.ts'
 
 export interface Bundle {
   /** The bundled program. */
@@ -56,7 +57,11 @@ export async function bundle(options: { entry: string; directory: string; target
     metafile: true,
     logLevel: 'warning',
   })
-  refuseOwnPaths(Object.keys(metafile.inputs))
+  const inputs = Object.keys(metafile.inputs)
+  refuseOwnPaths(inputs)
+  const licenses = path.join(options.directory, 'LICENSES')
+  fs.writeFileSync(licenses, collectLicenses(inputs, Object.values(assets)))
+  assets.licenses = licenses
   return { file, assets }
 }
 

@@ -21,7 +21,7 @@ interface SeaOptions {
   targets: { nodeRange: string; platform: string; arch: string; output: string }[]
   nodePath?: string
   signature: boolean
-  seaConfig: { assets: Record<string, string> }
+  seaConfig: { main: string; assets: Record<string, string> }
 }
 
 /** Writes `output`, an executable for this machine's platform with the Node version of `node_modules/node`. */
@@ -30,12 +30,21 @@ export async function pack(bundle: Bundle, output: string): Promise<void> {
   const { default: sea } = require('@yao-pkg/pkg/lib-es5/sea.js') as { default(entry: string, options: SeaOptions): Promise<void> }
   const nodeVersion = (require('node/package.json') as { version: string }).version
   fs.rmSync(output, { force: true })
-  await sea(bundle.file, {
-    targets: [{ nodeRange: `node${nodeVersion}`, platform: 'linux', arch: process.arch, output }],
-    nodePath: installedNode(require, nodeVersion),
-    signature: false,
-    seaConfig: { assets: bundle.assets },
-  })
+  // Node writes the bundle's path into the executable, as it is given. pkg works in a new directory below TMPDIR: from there the
+  // bundle has the same name on every machine and in every checkout.
+  const temporary = process.env.TMPDIR
+  process.env.TMPDIR = path.dirname(bundle.file)
+  try {
+    await sea(bundle.file, {
+      targets: [{ nodeRange: `node${nodeVersion}`, platform: 'linux', arch: process.arch, output }],
+      nodePath: installedNode(require, nodeVersion),
+      signature: false,
+      seaConfig: { main: `../${path.basename(bundle.file)}`, assets: bundle.assets },
+    })
+  } finally {
+    if (temporary === undefined) delete process.env.TMPDIR
+    else process.env.TMPDIR = temporary
+  }
   if (!fs.existsSync(output)) throw new Error(`pkg wrote no ${output}; its messages are above`)
 }
 

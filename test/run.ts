@@ -1,23 +1,27 @@
 /**
  * The tests' runner: finds every test file, runs each in a process of its own, and believes only what it has seen (test/runner).
  *
- *   node test/run.ts [PATH-PART …] [--allow-skip NAME …] [--concurrency N] [--root DIRECTORY]
+ *   node test/run.ts [PATH-PART …] [--binary] [--allow-skip NAME …] [--concurrency N] [--root DIRECTORY]
  *
  * PATH-PART: only files whose path contains one of them. --allow-skip: leave for a skipped test, or for a missing prerequisite
- * (redis, clickhouse, chdb, …), whose files are then left out. Exit 0 only if at least one test ran and none failed.
+ * (redis, clickhouse, chdb, …), whose files are then left out. --binary: agents and engines are the packed executable, which is built
+ * first if it is older than the sources; without PATH-PART, all of fault/. Exit 0 only if at least one test ran and none failed.
  */
 
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { builtExecutable } from './build/built.ts'
 import { endAll, type FileResult, runTestFile } from './runner/file-run.ts'
 import { findTestFiles, type TestFile } from './runner/files.ts'
 import { bringPrerequisites } from './support/prerequisites.ts'
+import { binaryVariable } from './support/program.ts'
 
 interface Options {
   filters: string[]
   allowedSkips: Set<string>
   concurrency: number
   root: string
+  binary: boolean
 }
 
 function readArguments(): Options {
@@ -27,11 +31,19 @@ function readArguments(): Options {
       'allow-skip': { type: 'string', multiple: true, default: [] },
       concurrency: { type: 'string', default: '2' },
       root: { type: 'string', default: import.meta.dirname },
+      binary: { type: 'boolean', default: false },
     },
   })
   const concurrency = Number(values.concurrency)
   if (!Number.isInteger(concurrency) || concurrency < 1) throw new Error(`--concurrency ${values.concurrency} is not a positive number`)
-  return { filters: positionals, allowedSkips: new Set(values['allow-skip']), concurrency, root: path.resolve(values.root) }
+  const { binary } = values
+  return {
+    filters: binary && positionals.length === 0 ? ['fault/'] : positionals,
+    allowedSkips: new Set(values['allow-skip']),
+    concurrency,
+    root: path.resolve(values.root),
+    binary,
+  }
 }
 
 function print(line: string): void {
@@ -73,6 +85,7 @@ async function runAll(files: readonly TestFile[], width: number, allowedSkips: S
 
 async function main(): Promise<number> {
   const options = readArguments()
+  if (options.binary) process.env[binaryVariable] = await builtExecutable()
   const found = findTestFiles(options.root, options.filters)
   const needed = [...new Set(found.flatMap((file) => file.needs))]
   const { skip } = bringPrerequisites(needed, options.allowedSkips)

@@ -33,9 +33,9 @@ test('an unknown command ends with 2', async () => {
   assert.is((await runChild(executable, ['no-such-command'], { cwd: home, env })).code, 2)
 })
 
-test('SHA256SUMS names the program, its installer and the unit as they are', () => {
+test('SHA256SUMS names the program, its installer, the unit and the licences as they are', () => {
   const lines = fs.readFileSync('dist/SHA256SUMS', 'utf8').trim().split('\n')
-  assert.is(lines.length, 3)
+  assert.is(lines.length, 4)
   for (const line of lines) {
     const [sum, name] = line.split('  ') as [string, string]
     assert.is(
@@ -46,6 +46,24 @@ test('SHA256SUMS names the program, its installer and the unit as they are', () 
       name,
     )
   }
+})
+
+test('it carries the licences of everything inside: Node, DuckDB and its parts, every bundled package', async () => {
+  const { code, stdout } = await runChild(executable, ['licenses'], { cwd: home, env })
+  assert.is(code, 0)
+  assert.is(stdout, fs.readFileSync('dist/LICENSES', 'utf8'))
+  const bundled = fs.readFileSync('dist/daemonguard.cjs', 'utf8').matchAll(/^\/\/ (?:.*\/)?node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//gm)
+  const packages = new Set([...bundled].map((match) => match[1] as string))
+  assert.ok(packages.size > 20)
+  for (const name of [...packages, 'Node.js', 'DaemonGuard', '@duckdb/node-bindings-linux-x64', 'third_party/mbedtls', 'OpenSSL'])
+    assert.ok(stdout.includes(name), name)
+})
+
+test('the same source gives the same bytes', async () => {
+  const again = path.join(home, 'again')
+  const { code, stdout, stderr } = await runChild(process.execPath, ['build/build.ts', 'agent/main.ts', again], { deadline: 180_000 })
+  assert.is(code, 0, stdout + stderr)
+  assert.is(fs.readFileSync(path.join(again, 'SHA256SUMS'), 'utf8'), fs.readFileSync('dist/SHA256SUMS', 'utf8'))
 })
 
 test('its demo loses nothing and doubles nothing', async () => {

@@ -4,9 +4,9 @@ import fs from 'node:fs'
 import path from 'node:path'
 import pg from 'pg'
 import { EngineClient } from '../../agent/engine-client.ts'
-import { selfCommand } from '../../agent/runtime.ts'
 import { freePort } from './ports.ts'
 import { type Child, type Exit, spawnChild } from './process.ts'
+import { programCommand } from './program.ts'
 import { temporaryDirectory } from './temp.ts'
 import { waitFor } from './wait.ts'
 
@@ -28,7 +28,7 @@ export class TestEngine {
   readonly port: number
   readonly database: string
   /** What is started: the sources; a benchmark puts the packed executable here. */
-  program = selfCommand()
+  program = programCommand()
   control!: EngineClient
   #child: Child | undefined
   #clients: pg.Client[] = []

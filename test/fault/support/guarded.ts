@@ -6,11 +6,11 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import pg from 'pg'
-import { selfCommand } from '../../../agent/runtime.ts'
 import type { StatusReport } from '../../../agent/status-report.ts'
 import { onExit } from '../../support/cleanup.ts'
 import { freePort } from '../../support/ports.ts'
 import { type Child, isAlive, runChild, spawnChild } from '../../support/process.ts'
+import { programCommand } from '../../support/program.ts'
 import { temporaryDirectory } from '../../support/temp.ts'
 import { waitFor } from '../../support/wait.ts'
 
@@ -35,7 +35,7 @@ export class Guarded {
   readonly statusPort: number
   readonly database: string
   /** What is started: the sources; a benchmark puts the packed executable here. */
-  program = selfCommand()
+  program = programCommand()
   agent: Child | undefined
   #agents: Child[] = []
 
