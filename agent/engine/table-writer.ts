@@ -1,7 +1,7 @@
 /**
  * Puts rows into one table for the write buffer; each call is one statement that DuckDB commits by itself, which saves it BEGIN and COMMIT.
  * Few rows go through a prepared INSERT of as many rows: DuckDB keeps its plan, and runs it beside the event loop. The appender plans every
- * flush anew, which costs as much as 32 rows do, and little more for 100 rows than for one.
+ * flush anew, on the event loop, which costs as much as 32 rows do, and little more for 100 rows than for one.
  */
 
 import type { Cell, Rows } from '../journal/types.ts'
@@ -10,15 +10,18 @@ import type { Appender, Connection, PreparedStatement } from './duckdb.ts'
 
 /** Rows that an appender takes for sure before it flushes by itself, and so commits a part. */
 export const mostRows = 100_000
-/** Rows up to which a prepared INSERT costs less than the appender. */
-const fewRows = 32
+/** Rows up to which a prepared INSERT costs no more than the appender, which runs on the event loop. */
+const fewRows = 64
+/** Parameters of the prepared INSERTs that are kept: a kilobyte each, about. */
+const mostParameters = 8_192
 
 export class TableWriter {
   #connection: Connection
   #info: TableInfo
   #appender: Appender
-  /** By the number of their rows. */
+  /** By the number of their rows, the one used last at the end. */
   #inserts = new Map<number, PreparedStatement>()
+  #parameters = 0
 
   private constructor(connection: Connection, info: TableInfo, appender: Appender) {
     this.#connection = connection
@@ -33,13 +36,13 @@ export class TableWriter {
 
   /** What writes these rows, made ready: at most `mostRows`, all columns in order. After an error of it this must be closed. */
   async statementFor(rows: Rows): Promise<() => Promise<void>> {
-    if (rows.count > fewRows) {
+    if (rows.count > fewRows || rows.count * this.#width > mostParameters) {
       return async () => {
         this.#appender.append(rows)
         this.#appender.flush()
       }
     }
-    const insert = this.#inserts.get(rows.count) ?? (await this.#prepare(rows.count))
+    const insert = await this.#insert(rows.count)
     let parameter = 0
     for (let row = 0; row < rows.count; row++) {
       for (const [i, { type }] of this.#info.table.columns.entries()) {
@@ -56,16 +59,32 @@ export class TableWriter {
     this.#appender.close()
     for (const insert of this.#inserts.values()) insert.close()
     this.#inserts.clear()
+    this.#parameters = 0
+  }
+
+  async #insert(count: number): Promise<PreparedStatement> {
+    const known = this.#inserts.get(count)
+    if (known !== undefined) this.#inserts.delete(count)
+    const insert = known ?? (await this.#prepare(count))
+    this.#inserts.set(count, insert)
+    for (const [rows, oldest] of this.#inserts) {
+      if (this.#parameters <= mostParameters || oldest === insert) break
+      this.#inserts.delete(rows)
+      this.#parameters -= rows * this.#width
+      oldest.close()
+    }
+    return insert
   }
 
   async #prepare(count: number): Promise<PreparedStatement> {
-    const { path, table } = this.#info
-    const width = table.columns.length
-    const row = (at: number) => `(${table.columns.map((_, i) => `$${at * width + i + 1}`).join(', ')})`
-    const insert = await this.#connection.prepare(
-      `INSERT INTO ${path} VALUES ${Array.from({ length: count }, (_, at) => row(at)).join(', ')}`,
-    )
-    this.#inserts.set(count, insert)
+    const row = (at: number) => `(${Array.from({ length: this.#width }, (_, i) => `$${at * this.#width + i + 1}`).join(', ')})`
+    const rows = Array.from({ length: count }, (_, at) => row(at)).join(', ')
+    const insert = await this.#connection.prepare(`INSERT INTO ${this.#info.path} VALUES ${rows}`)
+    this.#parameters += count * this.#width
     return insert
+  }
+
+  get #width(): number {
+    return this.#info.table.columns.length
   }
 }

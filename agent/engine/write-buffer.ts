@@ -17,6 +17,9 @@ import type { ParentLocks } from './parent-locks.ts'
 import { mostRows, TableWriter } from './table-writer.ts'
 import { Transaction } from './transaction.ts'
 
+/** Tables whose prepared statements are kept. */
+const mostWriters = 16
+
 export interface WriteBufferOptions {
   connect: () => Promise<Connection>
   catalog: Catalog
@@ -47,7 +50,7 @@ export class WriteBuffer {
   #entries: Entry[] = []
   #working = false
   #connection: Connection | undefined
-  /** By the path of their table. */
+  /** By the path of their table, the one used last at the end. */
   #writers = new Map<string, TableWriter>()
   #version = -1
   #close: (() => void) | undefined
@@ -153,11 +156,15 @@ export class WriteBuffer {
   }
 
   async #writer(info: TableInfo): Promise<TableWriter> {
-    let writer = this.#writers.get(info.path)
-    if (writer === undefined) {
-      this.#connection ??= await this.#options.connect()
-      writer = await TableWriter.open(this.#connection, info, this.#options.catalog.name)
-      this.#writers.set(info.path, writer)
+    const known = this.#writers.get(info.path)
+    if (known !== undefined) this.#writers.delete(info.path)
+    this.#connection ??= await this.#options.connect()
+    const writer = known ?? (await TableWriter.open(this.#connection, info, this.#options.catalog.name))
+    this.#writers.set(info.path, writer)
+    const [oldest] = this.#writers
+    if (this.#writers.size > mostWriters && oldest !== undefined) {
+      this.#writers.delete(oldest[0])
+      oldest[1].close()
     }
     return writer
   }

@@ -70,6 +70,29 @@ for (const [code, values] of wrong) {
   })
 }
 
+test('many tables, narrow and wide, share the buffer: what is kept for each is let go and made again', async () => {
+  const names = Array.from({ length: 20 }, (_, i) => `t${i}`)
+  const wide = Array.from({ length: 400 }, (_, i) => `c${i} INTEGER`)
+  await engine.sql(
+    ...names.map((name) => `CREATE TABLE ${name} (id INTEGER PRIMARY KEY, n INTEGER)`),
+    `CREATE TABLE wide (${wide.join(', ')})`,
+  )
+  const intoWide = `INSERT INTO wide VALUES (${wide.map((_, i) => `$${i + 1}`).join(', ')})`
+  await Promise.all(
+    clients.map(async (client, i) => {
+      for (const [t, name] of names.entries())
+        await client.query({ name: `into ${name}`, text: `INSERT INTO ${name} VALUES ($1, $2)`, values: [i, t] })
+      for (let n = 0; n < 5; n++) await client.query({ name: 'into wide', text: intoWide, values: wide.map((_, column) => column + n) })
+    }),
+  )
+  const counts = async () => Promise.all([...names, 'wide'].map(async (name) => (await engine.sql(`SELECT count(*) FROM ${name}`))[0]?.[0]))
+  const expected = [...names.map(() => '16'), '80']
+  assert.equal(await counts(), expected)
+  await engine.restart()
+  clients = await Promise.all(clients.map(() => engine.connect()))
+  assert.equal(await counts(), expected)
+})
+
 test('a schema change between two inserts of the same statement is seen by the second', async () => {
   const [first] = clients as [pg.Client, ...pg.Client[]]
   assert.is(await add(first, row(8003)), undefined)
