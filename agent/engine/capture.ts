@@ -12,6 +12,7 @@ import { type AffectedKeys, type AffectedRows, affectedKeys, namedRow, namesKeys
 import type { TableInfo } from './catalog.ts'
 import type { Result } from './duckdb.ts'
 import type { Executor } from './executor.ts'
+import { joinedUpdate } from './joined-update.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { Field, Parameter } from './pgwire/backend.ts'
 import type { DeleteStatement } from './sql/delete.ts'
@@ -142,12 +143,14 @@ export async function captureUpdate(
   if (info.parents.length > 0) context.locks.referring(info.parents, context.transaction)
   const movesKey = changed.some((i) => table.primaryKey.includes(i))
   const named = movesKey ? undefined : namedRow(context.executor, statement, info, parameters)
-  const affected = named ?? (await affectedKeys(context.executor, statement, info, parameters))
+  const joined = movesKey ? undefined : await joinedUpdate(context.executor, statement, info, parameters, changed)
+  const affected = named ?? joined ?? (await affectedKeys(context.executor, statement, info, parameters))
   lockReferenced(context, info, movesKey ? [...changed, ...info.referencedColumns] : changed)
   const restricted = restrictedUpdate(statement, affected)
   if (movesKey) return updateKeys(context.transaction, statement, info, affected as AffectedKeys, restricted)
 
-  await affected.run(restricted)
+  if (joined !== undefined) await joined.update()
+  else await affected.run(restricted)
   const found = await affected.run(`SELECT * FROM ${statement.targetText} WHERE ${affected.condition(statement.qualifier)}`, {
     stream: true,
   })
