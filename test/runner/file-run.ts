@@ -81,7 +81,8 @@ export async function runTestFile(
   await waitUntil(() => streams.every((stream) => stream.readableEnded), { deadline: 5_000 })
 
   const entries = readReport(report)
-  fs.rmSync(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
+  // Not at once: the end of another file's process must not be noticed late.
+  await fs.promises.rm(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
   const verdict = judge(
     { code, signal, killed, output: output(), entries, leftovers, deadline: file.deadline },
     options.allowedSkips ?? new Set(),

@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { markerVariable } from '../runner/processes.ts'
 import { isAlive, runChild, spawnChild } from '../support/process.ts'
 import { seededRandom } from '../support/random.ts'
 import { temporaryDirectory } from '../support/temp.ts'
@@ -25,8 +26,8 @@ for (const [name, ending] of [
   ['throws', 'throw new Error("on purpose")'],
   ['is terminated', 'setTimeout(() => process.kill(process.pid, "SIGTERM"), 1); setInterval(() => {}, 1000)'],
 ] as const) {
-  test(`no child and no temporary directory outlives a test process that ${name}`, async () => {
-    const result = await runChild(...processThat(ending))
+  test(`no child and no temporary directory outlives a test process without a guard that ${name}`, async () => {
+    const result = await runChild(...processThat(ending), { env: { [markerVariable]: undefined } })
     const [pid, directory] = result.stdout.trim().split(' ') as [string, string]
     await waitFor('the sleeper to die', () => !isAlive(Number(pid)))
     assert.not(fs.existsSync(directory))
