@@ -20,6 +20,7 @@ import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import { Settings } from './settings.ts'
 import type { StatementSlots } from './slots.ts'
+import { childrenFirst } from './sql/lists.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
 import { lowerCase, splitStatements, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
@@ -263,7 +264,7 @@ export class Session implements BackendSession {
         return statement.tokens[0]?.text === 'vacuum' ? 'VACUUM' : 'ANALYZE'
       case 'list': {
         let answer: Answer = ''
-        for (const part of statement.parts) answer = await this.#perform(part, parameters, sink)
+        for (const part of await this.#sorted(statement.parts)) answer = await this.#perform(part, parameters, sink)
         return answer
       }
       case 'copy-out': {
@@ -280,6 +281,19 @@ export class Session implements BackendSession {
       default:
         return this.#write(statement, parameters, sink)
     }
+  }
+
+  /** The statements of a list, in an order that foreign keys allow. */
+  async #sorted(statements: readonly Statement[]): Promise<Statement[]> {
+    const rows = await this.#executor.connection.all(
+      "SELECT lower(table_name), lower(referenced_table) FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY'",
+    )
+    const parts = statements.map((statement) => {
+      const name = 'target' in statement ? statement.target : 'name' in statement ? statement.name : []
+      return { statement, name: (name.at(-1) ?? '').toLowerCase() }
+    })
+    const references = rows.map(([child, parent]) => [String(child), String(parent)] as const)
+    return childrenFirst(parts, references).map(({ statement }) => statement)
   }
 
   async #query(statement: Statement, parameters: readonly Parameter[]): Promise<RowStream> {

@@ -25,6 +25,7 @@ async function pgbench(...args: string[]): Promise<string> {
 
 test('pgbench -i creates, fills, vacuums and indexes its tables, also a second time', async () => {
   await pgbench('-i', '-q')
+  await pgbench('-i', '-q', '-I', 'dtgvpf')
   await pgbench('-i', '-q')
   assert.equal(await engine.sql('SELECT count(*), sum(abalance) FROM pgbench_accounts'), [['100000', '0']])
   assert.equal(await engine.sql('SELECT count(*) FROM pgbench_tellers'), [['10']])

@@ -27,6 +27,23 @@ export function separate({ text, tokens }: Piece): readonly Piece[] {
   })
 }
 
+/** `DROP TABLE parent, child`: a list is one thing to Postgres, and DuckDB wants those first that refer to others. */
+export function childrenFirst<Part extends { readonly name: string }>(
+  parts: readonly Part[],
+  references: readonly (readonly [child: string, parent: string])[],
+): Part[] {
+  const left = [...parts]
+  const sorted: Part[] = []
+  while (left.length > 0) {
+    const isFree = ({ name }: Part) =>
+      !references.some(([child, parent]) => parent === name && child !== name && left.some((other) => other.name === child))
+    // In a circle of references any is as good as another.
+    const at = Math.max(0, left.findIndex(isFree))
+    sorted.push(...left.splice(at, 1))
+  }
+  return sorted
+}
+
 /** How Postgres lays out its pages: without meaning here, and pgbench writes it. */
 const storageParameters = /^(fillfactor|autovacuum_\w+|toast_\w+|parallel_workers)$/
 
