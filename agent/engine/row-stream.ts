@@ -4,6 +4,7 @@ import type { Rows } from '../journal/types.ts'
 import type { Connection, Result } from './duckdb.ts'
 import { toSqlError } from './duckdb-errors.ts'
 import type { Chunk, Field, RowStream } from './pgwire/backend.ts'
+import { SqlError } from './sql-error.ts'
 
 /** Rows that are in memory. */
 export class MemoryRows implements RowStream {
@@ -35,6 +36,18 @@ export interface StreamEvents {
   failed(error: unknown): void
 }
 
+/** Bytes, about. */
+const mostBuffered = 64 << 20
+
+function sizeOf({ count, columns }: Chunk): number {
+  let bytes = 0
+  for (const cells of columns) {
+    bytes += count * 16
+    for (const cell of cells) if (typeof cell === 'string' || cell instanceof Uint8Array) bytes += cell.length
+  }
+  return bytes
+}
+
 /** Rows that DuckDB gives as they are asked for. The connection is busy until the end; `buffer` frees it for another statement. */
 export class StreamedRows implements RowStream {
   readonly fields: readonly Field[]
@@ -64,14 +77,21 @@ export class StreamedRows implements RowStream {
     return chunk
   }
 
-  /** Takes the rest into memory, so that the connection can run another statement. */
+  /** Takes the rest into memory, so that the connection can run another statement. Throws 54000 where that is too much. */
   async buffer(): Promise<void> {
     if (this.#buffered !== undefined || this.#ended) return
     const chunks: Chunk[] = []
+    let bytes = 0
     for (;;) {
       const chunk = await this.#fetch()
       if (chunk === null) break
       chunks.push(chunk)
+      bytes += sizeOf(chunk)
+      if (bytes <= mostBuffered) continue
+      await this.close()
+      throw new SqlError('54000', 'the rows of a portal that are still to be read do not fit into memory beside another statement', {
+        hint: 'read it to its end first, or use another connection',
+      })
     }
     this.#buffered = chunks
   }
