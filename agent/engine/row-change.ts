@@ -30,7 +30,9 @@ export async function changeRows(
   parameters: readonly Parameter[],
   sink: StatementSink,
 ): Promise<Answer> {
-  const changed = await run(context, statement, info, parameters, sink)
+  const changed = await run(context, statement, info, parameters, sink).catch((error) => {
+    throw underItsName(error, info)
+  })
   await check(context, info)
   return changed
 }
@@ -49,6 +51,12 @@ export async function insertPlainly(
 
 async function check({ locks, transaction, executor, catalog }: CaptureContext, info: TableInfo): Promise<void> {
   if (locks.deletes(transaction, info.parents)) await refuseDangling(executor.connection, catalog, info)
+}
+
+/** An error about the copy of a table is about the table. */
+function underItsName(error: unknown, { table }: TableInfo): unknown {
+  if (error instanceof Error) error.message = error.message.replaceAll(/daemonguard (copy|proposed)/g, table.name)
+  return error
 }
 
 async function run(

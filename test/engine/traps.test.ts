@@ -138,6 +138,10 @@ test('ON CONFLICT DO UPDATE and UPDATE … RETURNING work on rows that foreign k
     ['2', '3', 'v2!'],
   ])
   assert.is((await one.query('INSERT INTO parent (id) VALUES (1) ON CONFLICT (id) DO NOTHING')).rowCount, 0)
+  const nameless = await one
+    .query('INSERT INTO parent (v) VALUES (1) ON CONFLICT (id) DO UPDATE SET w = 1')
+    .catch((error: pg.DatabaseError) => error)
+  assert.match((nameless as pg.DatabaseError).message, 'parent.id')
   assert.is(
     await together(
       'UPDATE parent SET w = 9 WHERE id = 2',
