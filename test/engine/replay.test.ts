@@ -48,9 +48,13 @@ async function inTurn(from: number, to: number): Promise<string[]> {
       try {
         const long = random.chance(0.1)
         await workload.run(random.int(3, long ? 60 : 12))
-        workload.steps.push({ checkpoint: true })
-        await rig.checkpoint()
+        const happen = rig.pass.bind(rig)
+        await workload.pass('checkpoint', happen)
         await workload.run(random.int(3, long ? 100 : 20))
+        if (random.chance(0.1)) {
+          await workload.pass('kill', happen)
+          await workload.run(random.int(3, 12))
+        }
         why = await rig.compare({ kill: i === to - 1, macros: workload.madeMacros })
       } catch (error) {
         why = `${(error as Error).message}\n${rig.output()}`

@@ -11,7 +11,7 @@ import { perform, type Step } from './steps.ts'
 
 export class ReplayRig {
   #engine: TestEngine
-  #clients: pg.Client[] = []
+  readonly #clients: pg.Client[] = []
   #copies = temporaryDirectory('base')
   /** Copies of the file since the workload began; undefined: nothing at all. */
   #bases: (string | undefined)[] = []
@@ -33,18 +33,29 @@ export class ReplayRig {
       if (this.#used) await this.#engine.kill()
       if (this.#used) this.#engine = await TestEngine.start()
       this.#bases.push(undefined)
-    } else await this.checkpoint()
+    } else await this.#checkpoint()
     this.#used = true
-    this.#clients = [await this.#engine.connect(), await this.#engine.connect()]
+    await this.#connect()
     return this.#clients
   }
 
+  async pass(event: 'checkpoint' | 'kill'): Promise<void> {
+    if (event === 'checkpoint') return this.#checkpoint()
+    await this.#engine.restart()
+    await this.#connect()
+  }
+
   /** Brings the file up to the journal, and keeps a copy. No transaction may be open. */
-  async checkpoint(): Promise<void> {
+  async #checkpoint(): Promise<void> {
     await this.#engine.control.checkpoint()
     const copy = path.join(this.#copies, `${this.#bases.length}.duckdb`)
     fs.copyFileSync(this.#engine.database, copy)
     this.#bases.push(copy)
+  }
+
+  async #connect(): Promise<void> {
+    // The array stays the same: who has it goes on with the new ones.
+    this.#clients.splice(0, 2, await this.#engine.connect(), await this.#engine.connect())
   }
 
   /** What differs between the live database and any replay of the journal; '' when nothing does. */
@@ -58,7 +69,7 @@ export class ReplayRig {
     await this.#engine.restart()
     const { gaps, refused } = this.#engine.control.hello.recovery
     if (gaps.length + refused.length > 0) return `after SIGKILL: ${JSON.stringify({ gaps, refused })}`
-    this.#clients = []
+    this.#clients.length = 0
     const found = difference(live, await this.#live(macros))
     if (found !== '') return `after SIGKILL: ${found}`
     const all = difference(live, await rebuiltState(this.#engine.data, undefined, { macros }))
@@ -79,8 +90,10 @@ export class ReplayRig {
   async repeat(steps: readonly Step[]): Promise<string> {
     const clients = await this.begin()
     for (const step of steps) {
-      if ('checkpoint' in step) await this.checkpoint()
-      else await perform(clients, step)
+      if ('event' in step) {
+        for (const client of clients) await client.query('ROLLBACK')
+        await this.pass(step.event)
+      } else await perform(clients, step)
     }
     for (const client of clients) await client.query('ROLLBACK')
     return this.compare({ kill: false })

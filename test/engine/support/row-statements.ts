@@ -58,7 +58,7 @@ export function rowStatement(known: KnownSchema): string {
     () => `INSERT OR ${random.pick(['REPLACE', 'IGNORE'])} ${insert()}${returning()}`,
     () =>
       integerKey
-        ? `INSERT INTO ${path} (${id}) SELECT i FROM range(${random.int(40, 60)}, ${random.int(60, 90)}) r(i)${random.chance(0.5) ? ' ON CONFLICT DO NOTHING' : ''}`
+        ? `INSERT INTO ${path} (${id}) SELECT i FROM range(${random.int(40, 60)}, ${random.chance(0.05) ? random.int(2_000, 9_000) : random.int(60, 90)}) r(i)${random.chance(0.5) ? ' ON CONFLICT DO NOTHING' : ''}`
         : `INSERT ${insert()}`,
     () =>
       (integerKey

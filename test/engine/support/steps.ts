@@ -16,12 +16,12 @@ export interface Statement {
   readonly data?: string | Buffer
 }
 
-/** Or: the file is brought up to the journal, and copied. */
-export type Step = Statement | { readonly checkpoint: true }
+/** Or: the file is brought up to the journal, and copied; the engine is killed, and started again. No transaction is open then. */
+export type Step = Statement | { readonly event: 'checkpoint' | 'kill' }
 
 /** The step as SQL to read and to type. */
 export function textOf(step: Step): string {
-  if ('checkpoint' in step) return '-- CHECKPOINT'
+  if ('event' in step) return `-- ${step.event}`
   const { on, sql, values, data } = step
   const sent = values ?? (typeof data === 'string' ? data : data?.toString('hex'))
   const rest = sent === undefined ? '' : ` -- with ${JSON.stringify(sent)}`

@@ -37,6 +37,12 @@ export class Workload {
     for (const on of this.#clients.keys()) if (this.#open(on)) await this.#end(on)
   }
 
+  /** Something that happens between statements. */
+  async pass(event: 'checkpoint' | 'kill', happen: (event: 'checkpoint' | 'kill') => Promise<void>): Promise<void> {
+    this.steps.push({ event })
+    await happen(event)
+  }
+
   get madeMacros(): boolean {
     return this.steps.some((step) => 'sql' in step && step.sql.includes(' MACRO '))
   }
