@@ -8,6 +8,7 @@
 
 import type { Cell, Change, Rows } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
+import { AddedRows } from './added-rows.ts'
 import { type AffectedKeys, type AffectedRows, affectedKeys, namedRow, namesKeys } from './affected-keys.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Result } from './duckdb.ts'
@@ -53,6 +54,12 @@ export async function captureInsert(
   const changed = action === 'update' || action === 'replace' ? columnsOnConflict(statement, info) : undefined
   if (changed !== undefined) lockReferenced(context, info, changed)
   if (changed !== undefined && info.referenced) return captureUpsertOfParent(context, statement, info, parameters, changed)
+  const added = isQueried(statement) ? await AddedRows.of(context.executor, context.transaction, info) : undefined
+  if (added !== undefined) {
+    const { rowsChanged } = await context.executor.run(statement.text, parameters)
+    await added.journal(rowsChanged)
+    return { count: rowsChanged, returned: undefined }
+  }
   const result = await context.executor.run(insertSql(statement), parameters)
   return drain(context.transaction, result, info.image.length, (rows) => {
     const images = imagesOf(info, rows)
@@ -86,6 +93,12 @@ function columnsOnConflict({ conflict }: Insert, info: TableInfo): number[] {
 /** A change of columns that foreign keys reference is as good as a DELETE for those who write children. */
 export function lockReferenced({ locks, transaction }: CaptureContext, info: TableInfo, changed: readonly number[]): void {
   if (changed.some((i) => info.referencedColumns.includes(i))) locks.deleting(tableName(info.table), transaction)
+}
+
+/** An INSERT of what a query gives, however much it is. */
+function isQueried({ conflict, returning, tokens }: Insert): boolean {
+  if (returning !== undefined || conflict.action === 'update' || conflict.action === 'replace') return false
+  return tokens.some(({ kind, text }) => kind === 'word' && (text === 'select' || text === 'from' || text === 'table'))
 }
 
 /** The INSERT with its images asked for, before what the client itself wants returned. */

@@ -1,6 +1,7 @@
 /** COPY … FROM STDIN: rows go through a temporary table, of VARCHARs where they come as text, so that DuckDB itself casts them, checks them and fills in defaults. */
 
 import type { Cell } from '../journal/types.ts'
+import { AddedRows } from './added-rows.ts'
 import { addChanges, imagesOf } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyOptions } from './copy-options.ts'
@@ -15,7 +16,7 @@ import type { Transaction } from './transaction.ts'
 
 /** Rows that go through the temporary table at a time, and about their bytes: they are in memory until then. */
 const stagedRows = 20_000
-const stagedBytes = 8 << 20
+const stagedBytes = 4 << 20
 
 export interface CopyTarget {
   readonly info: TableInfo
@@ -45,8 +46,9 @@ export async function copyIn(executor: Executor, transaction: Transaction, targe
   // Anew for each load: deleted rows would stay until the transaction ends.
   const begin = () => executor.run(`CREATE OR REPLACE TEMPORARY TABLE ${staging} (${fields.join(', ')})`)
   const casts = target.columns.map((name, i) => (binary ? `c${i}` : castOf(target.info, name, `c${i}`)))
-  const insert = `INSERT INTO ${target.info.path} (${target.columns.map(quoteIdentifier).join(', ')}) SELECT ${casts.join(', ')} FROM ${staging} RETURNING *`
+  const insert = `INSERT INTO ${target.info.path} (${target.columns.map(quoteIdentifier).join(', ')}) SELECT ${casts.join(', ')} FROM ${staging}`
   const lists = binary ? [] : types.flatMap(({ kind }, i) => (kind === 'LIST' || kind === 'ARRAY' ? [i] : []))
+  const added = await AddedRows.of(executor, transaction, target.info)
   let staged: Cell[][] = []
   let bytes = 0
   let count = 0
@@ -57,12 +59,15 @@ export async function copyIn(executor: Executor, transaction: Transaction, targe
     await executor.connection.append('main', 'daemonguard_copy', 'temp', { count: staged.length, columns })
     staged = []
     bytes = 0
-    const result = await executor.run(insert)
-    count += await addChanges(transaction, result.chunks(), (rows) => ({
-      kind: 'insert',
-      table: target.info.table,
-      rows: imagesOf(target.info, rows),
-    }))
+    if (added === undefined) {
+      const result = await executor.run(`${insert} RETURNING *`)
+      const { table } = target.info
+      count += await addChanges(transaction, result.chunks(), (rows) => ({ kind: 'insert', table, rows: imagesOf(target.info, rows) }))
+    } else {
+      const { rowsChanged } = await executor.run(insert)
+      await added.journal(rowsChanged)
+      count += rowsChanged
+    }
   }
   for (;;) {
     const data = await source.read()

@@ -9,6 +9,7 @@ import { isSpilled, itemsOf, tableName } from '../journal/types.ts'
 import { step } from '../step.ts'
 import type { Appender, Connection } from './duckdb.ts'
 import { isCorruption, isFatal, isOrdinaryAtCommit, isShortage } from './duckdb-errors.ts'
+import { collectGarbage, garbageBytes } from './garbage.ts'
 import { nextValue } from './sequences.ts'
 import { pathEntries, quoteIdentifier, quoteString } from './sql/tokens.ts'
 
@@ -110,7 +111,12 @@ export class Replay {
     await this.#connection.run('BEGIN TRANSACTION')
     try {
       for (const transaction of transactions) {
-        for (const change of transaction.changes) await this.#change(change)
+        let parts = 0
+        for (const change of transaction.changes) {
+          await this.#change(change)
+          // Each is about 1 MB.
+          if (isSpilled(transaction.changes) && ++parts % (garbageBytes >> 20) === 0) collectGarbage()
+        }
       }
       this.#endAppend()
       step('REPLAY:COMMIT')

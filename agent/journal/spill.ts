@@ -88,6 +88,10 @@ export class SpillWriter {
     writeAll(this.#fd, header, 0, 'SPILL:HEADER')
   }
 
+  get length(): number {
+    return this.#length
+  }
+
   /** Adds a chunk. Nothing is durable yet. */
   write(payload: Buffer): void {
     const head = Buffer.alloc(chunkHeaderBytes)

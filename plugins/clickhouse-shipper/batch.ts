@@ -4,6 +4,8 @@
  *
  * A keyed table gets the last image of each key in the batch (its rows have different keys, so no merge takes one of them away
  * while the batch is under way); a keyless table and `<table>_changes` get every row.
+ *
+ * A transaction that is too large for memory comes in slices, a batch each: whole changes in order, cut anew only behind the last one that was begun.
  */
 
 import { cellText } from '../../agent/cell-text.ts'
@@ -45,8 +47,8 @@ export function targetName(table: { readonly schema: string; readonly name: stri
   return table.schema === 'main' ? table.name : `${table.schema}.${table.name}`
 }
 
-/** The parts, in the order in which the tables first appear. Throws when two tables would share a target. */
-export function buildParts(transactions: readonly Transaction[], settings: BatchSettings): Part[] {
+/** The parts, in the order in which the tables first appear. Throws when two tables would share a target. `numbered`: rows of earlier slices, by target. */
+export function buildParts(transactions: readonly Transaction[], settings: BatchSettings, numbered?: Map<string, number>): Part[] {
   const parts = new Map<
     string,
     { part: Omit<Part, 'rows' | 'versions'>; source: string; rows: Map<string, BatchRow>; versions: Set<Table> }
@@ -67,7 +69,7 @@ export function buildParts(transactions: readonly Transaction[], settings: Batch
   }
   const canonical = oneObjectPerVersion()
   for (const { seq, time, changes } of transactions) {
-    const numbers = new Map<string, number>()
+    const numbers = numbered ?? new Map<string, number>()
     for (const change of changes) {
       if (!('rows' in change) || !settings.selected(change.table)) continue
       const table = canonical(change.table)
@@ -90,6 +92,42 @@ export function buildParts(transactions: readonly Transaction[], settings: Batch
     }
   }
   return [...parts.values()].map(({ part, rows, versions }) => ({ ...part, rows: [...rows.values()], versions: [...versions] }))
+}
+
+/** Changes of a slice; a change is at most about 1 MB. */
+const sliceChanges = 32
+
+export interface SlicePart {
+  readonly from: number
+  readonly to: number
+  readonly transaction: Transaction
+}
+
+/** The slices of a transaction, of about `rows` rows; the first is `begun`, where it is given, exactly, and `pass` gets the changes before it. */
+export function* slices(
+  { seq, time, changes }: Transaction,
+  rows: number,
+  begun: { readonly from: number; readonly to: number } | undefined,
+  pass: (change: Change) => void,
+): Generator<SlicePart> {
+  let taken: Change[] = []
+  let from = 0
+  let at = 0
+  for (const change of changes) {
+    at += 'rows' in change ? change.rows.count : 0
+    if (begun !== undefined && at <= begun.from) {
+      pass(change)
+      from = at
+      continue
+    }
+    taken.push(change)
+    const full = begun !== undefined && from === begun.from ? at >= begun.to : at - from >= rows || taken.length >= sliceChanges
+    if (!full) continue
+    yield { from, to: at, transaction: { seq, time, changes: taken } }
+    taken = []
+    from = at
+  }
+  if (taken.length > 0) yield { from, to: at, transaction: { seq, time, changes: taken } }
 }
 
 /** The reader makes a table object for every change; equal ones become one. */

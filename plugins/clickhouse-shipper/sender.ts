@@ -34,7 +34,9 @@ export async function deliveredRows(part: Part, settings: SenderSettings): Promi
   const refused = new Set(bounds.refused[part.target])
   const sent = part.rows.filter((_, i) => !refused.has(i))
   const before = sent.filter((row) => row.seq < last).length
-  return before + Math.min(await countAt(part, last, settings), sent.length - before)
+  // A key that an earlier slice has sent as well is counted once: then some rows are sent again, which take the place of themselves.
+  const there = Math.max(0, (await countAt(part, last, settings)) - (bounds.slice?.sent[part.target] ?? 0))
+  return before + Math.min(there, sent.length - before)
 }
 
 /** Rows of this host that have exactly this seq; a row that is there twice counts once. */
@@ -93,7 +95,8 @@ export async function sendPart(part: Part, target: Target, delivered: number, se
   async function insert(from: number, to: number, lines: string[], sent: readonly number[]): Promise<void> {
     const { bounds } = settings
     // Which rows are in it is part of the token: rows that are refused later change the block.
-    const token = `${settings.databaseId}:${part.target}:${bounds.first}-${bounds.last}:${from}-${to}:${sent.length}`
+    const batch = `${bounds.first}-${bounds.last}${bounds.slice === undefined ? '' : `/${bounds.slice.from}`}`
+    const token = `${settings.databaseId}:${part.target}:${batch}:${from}-${to}:${sent.length}`
     const columns = columnsOf(part, target).map(identifier).join(', ')
     const into = `${identifier(settings.database)}.${identifier(part.target)} (${columns})`
     await settings.server.insert(into, Buffer.from(lines.join('\n'), 'latin1'), token, settings.owner)

@@ -6,9 +6,9 @@
 import path from 'node:path'
 import { Backoff } from '../../agent/delivery.ts'
 import { messageOf } from '../../agent/errors.ts'
-import { type Transaction, tableName } from '../../agent/journal/types.ts'
+import { type Change, isSpilled, type Transaction, tableName } from '../../agent/journal/types.ts'
 import type { Incident, JournalConsumer, PluginContext, PluginHealth } from '../../agent/plugin.ts'
-import { type BatchSettings, buildParts, type Part } from './batch.ts'
+import { type BatchSettings, buildParts, type Part, slices, targetName } from './batch.ts'
 import { writeDeadLetter } from './dead-letter.ts'
 import { withNewDefaults } from './defaults.ts'
 import { highestSeq, highestSeqIn, registerHost } from './registry.ts'
@@ -103,7 +103,9 @@ export class Shipper {
         const pending = this.#state.batch
         // What a process before this one had under way may be there already, wholly or in part.
         if (pending !== null && pending.last > this.#consumer.confirmed) {
-          await this.#shipUntilDone(pending, await this.#again(pending), true)
+          const transactions = await this.#again(pending)
+          if (pending.slice === undefined) await this.#shipUntilDone(pending, transactions, true)
+          else await this.#shipSlices(transactions, pending)
           this.#consumer.seek(this.#consumer.confirmed)
         } else await this.#next(signal)
       } catch (error) {
@@ -122,6 +124,7 @@ export class Shipper {
     const transactions = await this.#consumer.read({ maxRows: rows, maxDelayMs: max_delay, signal })
     const [first, last] = [transactions[0], transactions.at(-1)]
     if (signal.aborted || first === undefined || last === undefined) return
+    if (isSpilled(first.changes)) return this.#shipSlices([first], null)
     const batch: BatchBounds = { first: first.seq, last: last.seq, rowsPerInsert: rows, history: this.#options.history, refused: {} }
     this.#noteDefaults(transactions)
     if (buildParts(transactions, { selected: this.#options.selected, history: batch.history }).length === 0) {
@@ -135,22 +138,53 @@ export class Shipper {
   async #again({ first, last }: BatchBounds): Promise<Transaction[]> {
     const transactions: Transaction[] = []
     for await (const transaction of this.#consumer.readRange(first, last)) transactions.push(transaction)
-    this.#noteDefaults(transactions)
+    this.#noteDefaults(transactions.filter(({ changes }) => !isSpilled(changes)))
     return transactions
   }
 
   /** Tries until every part is there, then confirms. `uncertain`: rows may be there already. Returns early only when stopped. */
   async #shipUntilDone(batch: BatchBounds, transactions: readonly Transaction[], uncertain: boolean): Promise<void> {
-    const { signal } = this.#abort
     const parts = buildParts(transactions, { selected: this.#options.selected, history: batch.history })
+    const time = transactions.at(-1)?.time ?? this.#context.clock.now()
+    await this.#shipParts(batch, parts, uncertain, () => this.#delivered({ seq: batch.last, time }))
+  }
+
+  /** One transaction, slice by slice, each as durable as a batch; then confirms. `begun`: the slice that was under way. */
+  async #shipSlices([transaction]: readonly Transaction[], begun: BatchBounds | null): Promise<void> {
+    const { selected, history: keeps, batch: options } = this.#options
+    // Gone from the journal: the consumer has told so.
+    if (transaction === undefined) return this.#consumer.confirm(begun?.last ?? this.#consumer.confirmed)
+    const { seq, time } = transaction
+    const rowsPerInsert = begun?.rowsPerInsert ?? options.rows
+    const history = begun?.history ?? keeps
+    const numbers = new Map<string, number>()
+    const count = (change: Change) => {
+      if (!('rows' in change) || !selected(change.table)) return
+      const target = targetName(change.table)
+      numbers.set(target, (numbers.get(target) ?? 0) + change.rows.count)
+    }
+    const sent: Record<string, number> = { ...begun?.slice?.sent }
+    for (const { from, to, transaction: part } of slices(transaction, rowsPerInsert, begun?.slice, count)) {
+      const again = from === begun?.slice?.from
+      this.#noteDefaults([part])
+      const parts = buildParts([part], { selected, history }, numbers)
+      if (parts.length === 0) continue
+      const bounds = again ? begun : { first: seq, last: seq, rowsPerInsert, history, refused: {}, slice: { from, to, sent: { ...sent } } }
+      if (!again) await this.#save({ ...this.#state, batch: bounds })
+      await this.#shipParts(bounds, parts, again, async () => {})
+      if (this.#abort.signal.aborted) return
+      const { refused } = this.#state.batch!
+      for (const { target, rows } of parts) sent[target] = (sent[target] ?? 0) + rows.length - (refused[target]?.length ?? 0)
+    }
+    await this.#delivered({ seq, time })
+  }
+
+  async #shipParts(batch: BatchBounds, parts: readonly Part[], uncertain: boolean, done: () => Promise<void>): Promise<void> {
+    const { signal } = this.#abort
     while (!signal.aborted) {
       try {
         await this.#ship(parts, uncertain)
-        const last = transactions.at(-1)
-        await this.#delivered(
-          last === undefined ? { seq: batch.last, time: this.#context.clock.now() } : { seq: batch.last, time: last.time },
-        )
-        return
+        return await done()
       } catch (error) {
         if (signal.aborted) return
         uncertain = true

@@ -2,6 +2,15 @@
 
 import type { Defaults } from './defaults.ts'
 
+/** A part of the batch's one transaction, which has too many rows for one batch. */
+export interface Slice {
+  /** Its first row, and the one after its last: of all rows of the transaction, from 0. */
+  readonly from: number
+  readonly to: number
+  /** Rows that its earlier slices have sent, by target. */
+  readonly sent: Readonly<Record<string, number>>
+}
+
 export interface BatchBounds {
   readonly first: number
   readonly last: number
@@ -10,6 +19,7 @@ export interface BatchBounds {
   readonly history: boolean
   /** Rows that went to the dead letters, by target: their indexes in the part. */
   readonly refused: Readonly<Record<string, readonly number[]>>
+  readonly slice?: Slice
 }
 
 export interface FailedSync {

@@ -8,7 +8,7 @@ import { decodeRow, decodeTable, Keys } from '../../plugins/redis-mirror/row.ts'
 import { applyUnit } from '../../plugins/redis-mirror/script.ts'
 import { defaultLimits, units } from '../../plugins/redis-mirror/units.ts'
 import redisMirror from '../../plugins/redis-mirror.ts'
-import { MemoryConsumer, MemoryJournal } from '../fixtures/memory-consumer.ts'
+import { MemoryConsumer, MemoryJournal, someSpilled } from '../fixtures/memory-consumer.ts'
 import { type TestContext, testContext } from '../fixtures/plugin-context.ts'
 import { TcpProxy } from '../fixtures/tcp-proxy.ts'
 import { column, positions, rowsOf, ticks, trades, Workload } from '../fixtures/workload.ts'
@@ -123,7 +123,7 @@ test('a crash of the agent at any durable step, or a connection cut before or af
   const journal = new MemoryJournal()
   const proxy = await TcpProxy.start(server.port)
   for (let round = 0; round < 60; round++) {
-    journal.append(...workload.transactions(random.int(1, 12)))
+    journal.append(...someSpilled(workload.transactions(random.int(1, 12)), random))
     const mirror = await start(journal, {
       port: proxy.port,
       ...(random.chance(0.5) ? { callsBeforeDeath: random.int(0, 3) + (random.chance(0.5) ? 0.5 : 0) } : {}),
@@ -174,7 +174,7 @@ test('Redis killed and started again under load: it catches up by itself', async
   const journal = new MemoryJournal()
   const { plugin, context } = await start(journal)
   for (let round = 0; round < 4; round++) {
-    journal.append(...workload.transactions(200))
+    journal.append(...someSpilled(workload.transactions(200), random))
     await waitFor('some of it to be mirrored', async () => Number(await redis.hget(keys.watermark, 'seq')) > round * 200 + 1)
     await server.kill()
     journal.append(...workload.transactions(random.int(1, 20)))

@@ -4,6 +4,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import pg from 'pg'
 import { EngineClient } from '../../agent/engine-client.ts'
+import { engineEnvironment } from '../../agent/supervisor/spawn.ts'
 import { freePort } from './ports.ts'
 import { type Child, type Exit, spawnChild } from './process.ts'
 import { programCommand } from './program.ts'
@@ -87,7 +88,7 @@ export class TestEngine {
   /** Starts it and does not wait. */
   spawn(): Child {
     const { command, args } = this.program
-    this.#child = spawnChild(command, [...args, 'engine', '-c', this.config], { cwd: this.data, env: { UV_THREADPOOL_SIZE: '16' } })
+    this.#child = spawnChild(command, [...args, 'engine', '-c', this.config], { cwd: this.data, env: engineEnvironment() })
     return this.#child
   }
 
