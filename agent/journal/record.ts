@@ -109,8 +109,9 @@ export class TransactionEncoder {
     this.#reference = await this.#spill.finish(this.#items)
   }
 
-  /** The transaction will not be committed. */
+  /** The transaction will not be committed: a statement of it that is still running spills nothing more. */
   async discard(): Promise<void> {
+    this.#source = undefined
     await this.#spill?.discard()
   }
 
