@@ -5,7 +5,7 @@
  *
  * TIME: `90s`, `30m`, `8h`. Rounds of all chosen files follow each other until it is up, each file with a new seed; a file that counts (rounds,
  * workloads) is told in SOAK_UNTIL when its share of the time ends. Without TIME: one round, each file to its own end. PATH-PART: only
- * files whose path contains one of them. Every run prints its seed. Exit 0 only if at least one run ended well and none failed; 2: wrong usage.
+ * files whose path contains one of them. Every run prints its seed, and the lines of its output that begin with `# `: what it has counted. Exit 0 only if at least one run ended well and none failed; 2: wrong usage.
  */
 
 import path from 'node:path'
@@ -80,6 +80,7 @@ async function soak(file: TestFile, options: Options, until: number | undefined)
   print(
     `${result.problems.length === 0 ? 'ok  ' : 'FAIL'} ${file.name}  SEED=${seed}  ${result.passed} passed  ${(result.durationMs / 1000).toFixed(1)} s`,
   )
+  for (const [line] of result.output.matchAll(/^# .*$/gm)) print(`     ${line}`)
   if (result.problems.length > 0) {
     print(`---- what it printed\n${result.output.trimEnd()}\n---- why it fails`)
     for (const problem of result.problems) print(`- ${problem}`)

@@ -21,6 +21,7 @@ const perEngine = 10
 /** Engines at a time: while one commits, the journal of the other is replayed. */
 const lanes = 2
 const refused = new Map<string, number>()
+let compared = 0
 
 for (let first = 0; first < count; first += lanes * perEngine) {
   const last = Math.min(count, first + lanes * perEngine)
@@ -33,7 +34,9 @@ for (let first = 0; first < count; first += lanes * perEngine) {
 }
 
 test.after(() => {
-  process.stdout.write(`\nrefused, by SQLSTATE: ${JSON.stringify(Object.fromEntries([...refused].sort()))}\n`)
+  process.stdout.write(
+    `\n# ${compared} workloads compared\nrefused, by SQLSTATE: ${JSON.stringify(Object.fromEntries([...refused].sort()))}\n`,
+  )
 })
 
 /** Workloads `from` to `to` - 1 on one engine; says what has failed. */
@@ -59,6 +62,7 @@ async function inTurn(from: number, to: number): Promise<string[]> {
       } catch (error) {
         why = `${(error as Error).message}\n${rig.output()}`
       }
+      compared++
       for (const [code, times] of workload.failures) refused.set(code, (refused.get(code) ?? 0) + times)
       if (process.env.LOG !== undefined)
         fs.appendFileSync(process.env.LOG, `-- SEED=${random.seed} ${why}\n${workload.steps.map(textOf).join('\n')}\n`)

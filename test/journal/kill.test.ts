@@ -67,7 +67,7 @@ test(`${kills} times a process that appends as fast as it can is killed: nothing
     Array.from({ length: lastSeq }, (_, i) => i + 1),
   )
   assert.not.ok(fs.existsSync(quarantine))
-  process.stdout.write(`[${rounds} kills, ${cuts} torn tails, ${lastSeq} transactions] `)
+  process.stdout.write(`\n# ${rounds} kills, ${cuts} torn tails, ${lastSeq} transactions\n`)
 })
 
 test.run()

@@ -31,6 +31,7 @@ test('without a time every long form runs once, and files without one are left o
   assert.is(code, 0)
   assert.is(out.match(/^ok .*long\.test\.ts {2}SEED=\d+/gm)?.length, 1)
   assert.is(out.match(/^ok .*longer\.test\.ts {2}SEED=\d+/gm)?.length, 1)
+  assert.is(out.match(/^ +# 3 rounds$/gm)?.length, 2)
   assert.not.match(out, /short/)
 })
 
