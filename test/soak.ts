@@ -5,7 +5,8 @@
  *
  * TIME: `90s`, `30m`, `8h`. Rounds of all chosen files follow each other until it is up, each file with a new seed; a file that counts (rounds,
  * workloads) is told in SOAK_UNTIL when its share of the time ends. Without TIME: one round, each file to its own end. PATH-PART: only
- * files whose path contains one of them. Every run prints its seed, and the lines of its output that begin with `# `: what it has counted. Exit 0 only if at least one run ended well and none failed; 2: wrong usage.
+ * files whose path contains one of them. Every run prints its seed, and what it has counted: the lines of its output that begin with `# `.
+ * Exit 0 only if at least one run ended well and none failed; 2: wrong usage.
  */
 
 import path from 'node:path'

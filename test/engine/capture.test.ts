@@ -118,6 +118,32 @@ for (const [way, insert] of [
   })
 }
 
+for (const [what, mine, theirs] of [
+  ['updates of different columns', "UPDATE s.t SET v = 'mine' WHERE id = 1", 'UPDATE s.t SET x = 100 WHERE id = 1'],
+  ['an update and a delete', "UPDATE s.t SET v = 'mine' WHERE id = 1", 'DELETE FROM s.t WHERE id = 1'],
+] as const) {
+  for (const [order, steps] of [
+    ['while it is open', [mine, theirs]],
+    ['before it writes', [theirs, mine]],
+  ] as const) {
+    test(`${what} of one row: the transaction that commits later gets 40001 (the other commits ${order})`, async () => {
+      await one.query('BEGIN')
+      await one.query('SELECT * FROM s.t')
+      const codes: (string | undefined)[] = []
+      for (const text of steps) {
+        const client = text === mine ? one : two
+        codes.push(await codeOf(client.query(text)))
+      }
+      const committed = await codeOf(one.query('COMMIT'))
+      assert.is(codes[steps.indexOf(theirs)], undefined)
+      assert.is(codes[steps.indexOf(mine)] ?? committed, '40001')
+      await one.query('ROLLBACK')
+      assert.equal(await rowsOf(one, "SELECT * FROM s.t WHERE v = 'mine'"), [])
+      await assertReplayed()
+    })
+  }
+}
+
 test('a rename waits for an update that is open: its rows go into the right table', async () => {
   await one.query('BEGIN')
   await one.query("UPDATE s.t SET v = 'changed' WHERE id = 1")

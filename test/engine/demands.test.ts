@@ -36,6 +36,7 @@ const demands: readonly (readonly [demand: string, file: string, name: string])[
   ['the same one after the other, by SQL and the buffer', 'engine/capture', 'a parent is deleted, and its child inserted by ${way}'],
   ['the same within one transaction', 'engine/traps', 'a child of a parent that the same transaction has deleted'],
   ['two updates of one row: first to commit wins', 'engine/transactions', 'of two transactions that update the same row'],
+  ['also where DuckDB lets both commit', 'engine/capture', '${what} of one row: the transaction that commits later'],
   ['a schema change waits for writers, then 55P03', 'engine/transactions', 'a schema change waits for an open writer'],
   ['a rename beside an open update', 'engine/capture', 'a rename waits for an update that is open'],
   ['writers know when the schema has changed', 'engine/capture', 'a transaction that began before a schema change'],
