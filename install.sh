@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs DaemonGuard as a systemd service, or removes it. `./install.sh --help` says how; --dry-run shows every step.
-# Safe to run again: it upgrades the executable and never touches an existing configuration or data.
+# Safe to run again: it upgrades, puts the old version back if the new one does not become healthy, and never touches an existing
+# configuration or data. `daemonguard service install` runs this very script, out of the executable.
 set -eu
 
 name=daemonguard
@@ -19,7 +20,9 @@ dry_run=no
 purge=no
 root=''
 executable=''
+sha256=''
 unfinished=''
+download=''
 
 usage() {
   cat <<'EOF'
@@ -27,7 +30,11 @@ install.sh [FILE]              install or upgrade, then start and wait until it 
 install.sh --uninstall         remove program and service; keep data and configuration
 install.sh --uninstall --purge remove those too
 
-FILE is the daemonguard executable; default: beside this script, then dist/daemonguard.
+FILE is the daemonguard executable; default: beside this script, then dist/daemonguard. It may be a URL, with --sha256.
+An upgrade that does not become healthy is taken back by itself. The engine goes on through all of it; only its own restart
+(daemonguard stop --engine) brings it to the new version.
+
+  --sha256 HEX the executable's SHA-256; needed for a URL
 
   --root DIR   put the files under DIR (an image, a package) and stop there: no user, no service, no root needed
   --dry-run    print what would be done, change nothing
@@ -75,6 +82,7 @@ own() {
 
 clean_up() {
   [ -z "$unfinished" ] || rm -rf "$unfinished"
+  [ -z "$download" ] || rm -rf "$download"
 }
 
 has_systemd() { [ -z "$root" ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
@@ -102,6 +110,11 @@ parse_arguments() {
         shift
         ;;
       --root=*) root=${1#--root=} && root=${root%/} ;;
+      --sha256)
+        [ $# -ge 2 ] || usage_error '--sha256 needs a checksum'
+        sha256=$2
+        shift
+        ;;
       -*) usage_error "unknown option $1" ;;
       *)
         [ -z "$executable" ] || usage_error "one executable is enough: $executable, not also $1"
@@ -124,6 +137,36 @@ require_linux_and_root() {
   fi
 }
 
+# A URL becomes a file that its checksum vouches for; the connection need not be trusted then.
+fetch_executable() {
+  case $executable in
+    http://* | https://*) ;;
+    *) return 0 ;;
+  esac
+  [ -n "$sha256" ] || usage_error 'a URL needs --sha256: the line of SHA256SUMS that ends in daemonguard'
+  if [ "$dry_run" = yes ]; then
+    say "would download: $executable"
+    say "would check that its SHA-256 is $sha256"
+    return
+  fi
+  download=$(mktemp -d)
+  if command -v curl >/dev/null 2>&1; then
+    curl -fsSL -o "$download/$name" "$executable" || fail "cannot download $executable"
+  elif command -v wget >/dev/null 2>&1; then
+    wget -q -O "$download/$name" "$executable" || fail "cannot download $executable"
+  else
+    fail 'neither curl nor wget is here' "download it by other means, then: install.sh FILE --sha256 $sha256"
+  fi
+  chmod 0755 "$download/$name"
+  executable=$download/$name
+}
+
+check_sum() {
+  [ -n "$sha256" ] || return 0
+  found=$(sha256sum "$executable" | cut -d ' ' -f 1)
+  [ "$found" = "$sha256" ] || fail "$executable is not the file that --sha256 names: its SHA-256 is $found" 'download it again'
+}
+
 find_executable() {
   if [ -z "$executable" ]; then
     for candidate in "$here/$name" "$here/dist/$name"; do
@@ -131,17 +174,26 @@ find_executable() {
     done
   fi
   [ -n "$executable" ] || fail "no $name executable beside this script or in dist/" 'npm ci && npm run build, or name the file: install.sh FILE'
-  [ -f "$executable" ] || fail "$executable is not a file"
+  fetch_executable
+  case $executable in
+    http://* | https://*) ;; # a dry run
+    *)
+      [ -f "$executable" ] || fail "$executable is not a file"
+      check_sum
+      ;;
+  esac
   sums=$(dirname "$executable")/SHA256SUMS
   if [ -f "$sums" ] && [ "$(basename "$executable")" = "$name" ]; then
     wanted=$(sed -n "s/^\([0-9a-f]\{64\}\)  $name\$/\1/p" "$sums")
     found=$(sha256sum "$executable" | cut -d ' ' -f 1)
     [ "$wanted" = "$found" ] || fail "$executable is not the file that $sums names: its SHA-256 is $found" 'copy it again, or build it again: npm run build'
   fi
+  # Out of the executable (daemonguard service install), the unit comes with it.
+  unit=${DAEMONGUARD_UNIT:-}
   for candidate in "$here/$name.service" "$here/build/$name.service"; do
-    [ ! -f "$candidate" ] || { unit=$candidate && break; }
+    [ -n "$unit" ] || [ ! -f "$candidate" ] || unit=$(cat "$candidate")
   done
-  [ -n "${unit:-}" ] || fail "no $name.service beside this script or in build/"
+  [ -n "$unit" ] || fail "no $name.service beside this script or in build/"
 }
 
 create_user() {
@@ -199,12 +251,19 @@ install_executable() {
     as_service_user "$unfinished/$name" check -c "$config_dir/config.yaml" ||
       fail "$version refuses $config_dir/config.yaml; nothing was replaced" "correct it, then run install.sh again"
   fi
+  # What an upgrade replaces is kept until the new version is healthy.
+  if [ -z "$root" ] && [ -f "$target" ] && [ -f "$unit_dir/$name.service" ]; then
+    previous=$unfinished/previous
+    mkdir "$previous"
+    ln "$target" "$previous/$name"
+    cp -p "$unit_dir/$name.service" "$previous/"
+  fi
   mv -f "$unfinished/$name" "$target"
   say "installed: $target, version $version"
 }
 
 start_service() {
-  put_file 0644 "$root$unit_dir/$name.service" <"$unit"
+  printf '%s\n' "$unit" | put_file 0644 "$root$unit_dir/$name.service"
   [ -z "$root" ] || return 0
   if ! has_systemd; then
     say "This machine runs no systemd, so no service was started. Run the agent under the supervisor that it has, as the user $user:"
@@ -214,23 +273,46 @@ start_service() {
   fi
   run systemctl daemon-reload
   run systemctl enable --quiet "$name"
-  run systemctl restart "$name"
-  [ "$dry_run" = yes ] || wait_until_healthy
+  if [ "$dry_run" = yes ]; then
+    run systemctl restart "$name"
+  elif restart_service; then
+    say "$status"
+    say "running: systemctl status $name; psql -h 127.0.0.1 -p 5433; $name status"
+  else
+    printf '%s\n' "$status" >&2
+    journalctl -u "$name" -n 20 --no-pager >&2 || true
+    [ -n "${previous:-}" ] || fail "$name was installed, but it is not healthy; above is why" "systemctl status $name; $name status"
+    roll_back
+  fi
+}
+
+roll_back() {
+  say 'the new version does not become healthy: the old one is put back'
+  mv -f "$previous/$name" "$bin_dir/$name"
+  mv -f "$previous/$name.service" "$unit_dir/$name.service"
+  systemctl daemon-reload
+  if restart_service; then
+    fail "the upgrade to $version failed, above is why; the version before it runs again, healthy"
+  fi
+  printf '%s\n' "$status" >&2
+  fail "the upgrade to $version failed, and the version before it, which was put back, is not healthy either" "systemctl status $name; $name status"
+}
+
+# Restarts the service and waits until it is healthy; $status is what it says of itself.
+restart_service() {
+  status="systemctl restart $name failed"
+  systemctl restart "$name" || return 1
+  wait_until_healthy
 }
 
 wait_until_healthy() {
   waited=0
   until status=$("$bin_dir/$name" status -c "$config_dir/config.yaml" 2>&1); do
-    if [ "$waited" -ge "$healthy_within" ] || [ "$(systemctl is-failed "$name")" = failed ]; then
-      printf '%s\n' "$status" >&2
-      journalctl -u "$name" -n 20 --no-pager >&2 || true
-      fail "$name was installed, but it is not healthy; above is why" "systemctl status $name; $name status"
-    fi
+    [ "$waited" -lt "$healthy_within" ] || return 1
+    [ "$(systemctl is-failed "$name")" != failed ] || return 1
     sleep 1
     waited=$((waited + 1))
   done
-  say "$status"
-  say "running: systemctl status $name; psql -h 127.0.0.1 -p 5433; $name status"
 }
 
 uninstall() {

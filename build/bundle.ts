@@ -62,6 +62,9 @@ export async function bundle(options: { entry: string; directory: string; target
   const licenses = path.join(options.directory, 'LICENSES')
   fs.writeFileSync(licenses, collectLicenses(inputs, Object.values(assets)))
   assets.licenses = licenses
+  // `daemonguard service install` is install.sh, out of the executable.
+  assets['install.sh'] = path.join(root, 'install.sh')
+  assets['daemonguard.service'] = path.join(root, 'build/daemonguard.service')
   return { file, assets }
 }
 

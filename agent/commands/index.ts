@@ -25,6 +25,7 @@ export const commands: readonly CommandEntry[] = [
   },
   { name: 'journal', summary: 'print every journaled change as JSON, or verify every checksum', load: () => import('./journal.ts') },
   { name: 'password', summary: 'turn a password into what the configuration may hold in its place', load: () => import('./password.ts') },
+  { name: 'service', summary: 'install, upgrade, remove, start and stop the system service', load: () => import('./service.ts') },
   { name: 'licenses', summary: 'of everything inside this executable', load: () => import('./licenses.ts') },
   { name: 'demo', summary: 'the whole story in a temporary directory: trades, kills, recovery, proof', load: () => import('./demo.ts') },
   { name: 'engine', summary: 'the engine', hidden: true, load: () => import('./engine.ts') },

@@ -8,6 +8,7 @@ import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { resolvePlugins } from '../local-plugins.ts'
 import { createLog } from '../log.ts'
 import { isPacked, version } from '../runtime.ts'
+import { ServiceManager } from '../service-manager.ts'
 import type { Command } from './command.ts'
 import { loadConfiguration } from './configuration.ts'
 
@@ -28,9 +29,12 @@ const command: Command = {
     const agent = new Agent({ config, plugins: resolvePlugins(config, registry), log })
     onSignals(agent, call.configFile)
     containFaults(agent)
+    const manager = ServiceManager.of(agent, process.env)
     const started = agent.start()
+    manager?.accompany(started)
     const how = await Promise.race([agent.stopRequested, started.then(() => announce(agent)).then(() => agent.stopRequested)])
     log.info(how.engine ? 'stopping the agent and the engine' : 'stopping the agent')
+    await manager?.stopping()
     await agent.stop(how)
     await started.catch(() => {})
     log.info('the agent has stopped')

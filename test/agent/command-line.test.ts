@@ -32,7 +32,20 @@ test('--version prints the version, and loads no library for it', () => {
 test('--help lists every command but the hidden ones', () => {
   const { code, out } = daemonguard('--help')
   assert.is(code, 0)
-  for (const name of ['run', 'check', 'status', 'stop', 'checkpoint', 'scan', 'snapshot', 'restore', 'journal', 'demo'])
+  for (const name of [
+    'run',
+    'check',
+    'status',
+    'stop',
+    'checkpoint',
+    'scan',
+    'snapshot',
+    'restore',
+    'journal',
+    'demo',
+    'service',
+    'licenses',
+  ])
     assert.match(out, new RegExp(`^  ${name} `, 'm'))
   assert.not.match(out, /^ {2}(engine|adopt) /m)
 })
@@ -49,6 +62,8 @@ test('every command, the hidden ones too, explains itself', () => {
     'restore',
     'journal',
     'demo',
+    'service',
+    'licenses',
     'engine',
     'adopt',
   ]) {
@@ -56,6 +71,12 @@ test('every command, the hidden ones too, explains itself', () => {
     assert.equal([name, code], [name, 0])
     assert.match(out, `daemonguard ${name}`)
   }
+})
+
+test('what only the executable can do says so when it runs from the sources', () => {
+  assert.match(daemonguard('licenses').err, 'hint: each package under node_modules')
+  assert.match(daemonguard('service', 'install').err, 'hint: npm run build')
+  assert.equal(daemonguard('service', 'instal').code, 2)
 })
 
 test('an unknown command is a usage error that names the nearest one', () => {

@@ -1,6 +1,11 @@
+// needs: shellcheck, curl
 /** install.sh where no systemd and no root are needed: --root and --dry-run. The service itself is tested in a booted container. */
 
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import fs from 'node:fs'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -66,6 +71,33 @@ test('a program that is not the one its SHA256SUMS names is refused', async () =
   assert.is(code, 1)
   assert.match(stderr, /is not the file that .*SHA256SUMS names/)
   assert.equal(fs.readdirSync(root), [])
+})
+
+test('a program comes from a URL too, if its checksum is given and right', async () => {
+  const content = '#!/bin/sh\necho 3.2.1\n'
+  const server = http.createServer((_request, response) => response.end(content)).listen(0, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/daemonguard`
+    const root = temporaryDirectory()
+    const without = await install('--root', root, url)
+    assert.is(without.code, 2)
+    assert.match(without.stderr, /needs --sha256/)
+    const wrong = await install('--root', root, url, '--sha256', '0'.repeat(64))
+    assert.is(wrong.code, 1)
+    assert.match(wrong.stderr, /is not the file that --sha256 names/)
+    assert.equal(fs.readdirSync(root), [])
+    const right = await install('--root', root, url, '--sha256', createHash('sha256').update(content).digest('hex'))
+    assert.is(right.code, 0, right.stderr)
+    assert.match(right.stdout, /version 3\.2\.1/)
+  } finally {
+    server.close()
+  }
+})
+
+test('shellcheck finds nothing in it', async () => {
+  const { code, stdout } = await runChild('shellcheck', ['--shell=sh', script])
+  assert.is(code, 0, stdout)
 })
 
 test('uninstalling keeps data and configuration unless told to purge', async () => {

@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
+import { soak } from './soak.ts'
 
 interface Prerequisite {
   name: string
@@ -26,6 +27,9 @@ export const python = '/usr/bin/python3'
 
 export const chdbVersion = '3.4.0'
 const tools = path.resolve(import.meta.dirname, '../.tools')
+/** What test/support/container.ts boots: a Debian with systemd, made once. */
+export const debianTree = path.join(tools, 'bookworm')
+const debianMark = path.join(tools, 'bookworm.complete')
 /** Written after a complete installation: an interrupted one is done again. */
 const chdbMark = path.join(tools, `chdb-${chdbVersion}.complete`)
 
@@ -34,6 +38,8 @@ const prerequisites: readonly Prerequisite[] = [
   { ...program('clickhouse', 'clickhouse-server', 'clickhouse-server'), packages: ['clickhouse-server', 'clickhouse-client'] },
   { ...program('psql', 'psql', 'postgresql-client'), present: () => answersVersion('psql') },
   { ...program('pgbench', 'pgbench', 'postgresql-contrib'), present: () => answersVersion('pgbench'), optional: true },
+  program('shellcheck', 'shellcheck', 'shellcheck'),
+  program('curl', 'curl', 'curl'),
   {
     name: 'postgresql',
     install: 'apt-get install postgresql',
@@ -53,6 +59,14 @@ const prerequisites: readonly Prerequisite[] = [
     install: `npm install --prefix test/.tools chdb@${chdbVersion}`,
     present: () => fs.existsSync(chdbMark),
     bring: bringChdb,
+  },
+  {
+    name: 'container',
+    install: 'SOAK=1 npm test -- build/service (as root, on Debian)',
+    // Two minutes of a fresh machine: only the soak takes them. A tree that is there is used by every run.
+    ...(soak ? { packages: ['systemd-container', 'debootstrap'], bring: bringDebian } : {}),
+    present: () => findProgram('systemd-nspawn') !== null && process.getuid?.() === 0 && fs.existsSync(debianMark),
+    optional: true,
   },
 ]
 
@@ -163,6 +177,16 @@ function bringChdb(): void {
   fs.writeFileSync(path.join(tools, 'package.json'), '{ "private": true }\n')
   run('npm', ['install', '--prefix', tools, '--no-save', '--no-audit', '--no-fund', '--loglevel=error', `chdb@${chdbVersion}`])
   fs.writeFileSync(chdbMark, '')
+}
+
+function bringDebian(): void {
+  if (process.getuid?.() !== 0) throw new Error('only root can make and boot a container')
+  process.stderr.write('making a Debian with systemd in test/.tools (210 MB, once) …\n')
+  fs.rmSync(debianTree, { recursive: true, force: true })
+  run('debootstrap', ['--variant=minbase', '--include=systemd,systemd-sysv,dbus', 'bookworm', debianTree])
+  // Packages that were unpacked already would be copied into every container.
+  fs.rmSync(path.join(debianTree, 'var/cache/apt/archives'), { recursive: true, force: true })
+  fs.writeFileSync(debianMark, '')
 }
 
 /** Runs a program without input; throws with all that it printed when it fails. */
