@@ -1,6 +1,6 @@
 /**
- * What the rules demand (capture and replay, checkpoints, the journal file), line by line, and the test that fails without it. This file holds
- * no other test than that all of them are there; each has been seen to fail with its demand taken out of the code.
+ * What the rules demand (commits, capture and replay, checkpoints, the journal file), line by line, and the test that fails without it. This
+ * file tests only that all of them are there.
  */
 
 import fs from 'node:fs'
