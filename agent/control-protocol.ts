@@ -2,6 +2,7 @@
  * The control socket between agent and engine: newline-delimited JSON over a Unix socket of mode 0600 in the data directory.
  * The engine speaks first: {"hello": EngineHello}. Requests {"id", "method", "params"} are answered by {"id", "result"} or
  * {"id", "error": {"message", "code"}}. After each journal fsync the engine pushes {"durable": seq} (coalesced).
+ * The hello's first fields and `shutdown` stay as they are in every version: with them an agent replaces an engine that it cannot talk to.
  */
 
 import type { Config } from './config.ts'
@@ -23,7 +24,12 @@ export interface RecoveryReport {
   refused: { seq: number; error: string }[]
 }
 
+/** Goes up whenever an agent of one version cannot look after an engine of another. */
+export const controlProtocol = 1
+
 export interface EngineHello {
+  /** `controlProtocol` of the engine's version. */
+  protocol: number
   pid: number
   /** Process start, milliseconds since the Unix epoch. */
   startedAt: number

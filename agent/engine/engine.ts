@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import fs from 'node:fs'
 import koffi from 'koffi'
 import type { Config } from '../config.ts'
-import type { EngineHello } from '../control-protocol.ts'
+import { controlProtocol, type EngineHello } from '../control-protocol.ts'
 import { ensureDirectory, removeDurably, writeAtomic } from '../disk.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { JournalWriter } from '../journal/writer.ts'
@@ -226,6 +226,7 @@ class Engine {
   #hello(): EngineHello {
     const { host, port, socket } = this.#listener.address ?? { host: '', port: 0, socket: null }
     return {
+      protocol: controlProtocol,
       pid: process.pid,
       startedAt: this.#startedAt,
       nonce: this.#nonce,

@@ -1,5 +1,6 @@
 /** The recovery ladder: one attempt to have an engine serve, and the step that the cause of an ending demands (design: "Recovery ladder"). */
 
+import { controlProtocol } from '../control-protocol.ts'
 import { messageOf } from '../errors.ts'
 import { snapshotSource } from '../snapshots.ts'
 import type { EngineConnection } from './adopt.ts'
@@ -11,7 +12,7 @@ import type { Situation } from './situation.ts'
 import { adoptedProcess } from './spawn.ts'
 import { type Obstacle, startEngine, waitForObstacle } from './start.ts'
 import { pidIn, type Takeover, takeOver } from './takeover.ts'
-import { killProcess } from './termination.ts'
+import { endInOrder, killProcess } from './termination.ts'
 
 /** What is known of an engine that had served. */
 export interface Service {
@@ -97,6 +98,16 @@ export class Ladder {
     return signal.aborted ? 'ended' : 'again'
   }
 
+  /** Another version's engine, which this agent cannot look after: it ends in order, after a checkpoint, and one of ours takes its place. */
+  async #drain(connection: EngineConnection): Promise<'again'> {
+    const { clock, log } = this.#situation.options
+    const { pid, version } = connection.hello
+    log.warn({ pid, version }, 'the engine speaks the control protocol of another version: it is stopped, and one of this version started')
+    const closed = new Promise<void>((resolve) => connection.onClose(resolve))
+    await endInOrder(adoptedProcess(pid, closed), connection, { checkpoint: true, clock, log })
+    return 'again'
+  }
+
   async #attempt(signal: AbortSignal): Promise<'again' | 'ended'> {
     const situation = this.#situation
     const { paths, log, clock } = situation.options
@@ -105,7 +116,8 @@ export class Ladder {
       if (found.kind === 'engine') found.connection.close()
       return 'ended'
     }
-    if (found.kind === 'engine') return this.#serves(found.connection)
+    if (found.kind === 'engine')
+      return found.connection.hello.protocol === controlProtocol ? this.#serves(found.connection) : this.#drain(found.connection)
     if (found.kind === 'blocked') return this.#waitFor(found, signal)
     if (found.file !== undefined && !situation.restarting) this.#foundDead(found.file.pid)
     if (situation.memory.restoring !== null) {
