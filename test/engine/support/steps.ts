@@ -41,6 +41,8 @@ export async function perform(clients: readonly pg.Client[], step: Statement): P
     if (code === 'none' || code.startsWith('XX') || code.startsWith('08')) {
       throw new Error(`${step.sql}\nfailed: ${code} ${String(error)}`, { cause: error })
     }
+    // A COPY rejects before the client knows what its transaction has come to.
+    if (step.data !== undefined) await client.query('')
     if (client.getTransactionStatus() === 'E') await client.query('ROLLBACK')
     return `${code} ${(error as Error).message.slice(0, 160).replaceAll('\n', ' ')}`
   }
