@@ -16,6 +16,8 @@ const test = suite('large transactions')
 const rows = soak ? 10_000_000 : 1_000_000
 const copied = soak ? 1000 : 80
 const memory = soak ? 1e9 : 512e6
+/** For a replay. */
+const patience = soak ? 600_000 : 120_000
 const config = [`memory: ${memory / 1e6}MB`]
 
 let engine: TestEngine
@@ -59,7 +61,7 @@ test('millions of rows are inserted, updated and deleted in bounded memory, and 
   assert.ok(spills().length >= 2, 'they were spilled')
   const live = await digest('trades')
   assert.is(live[0]?.[0], String(rows - rows / 4))
-  await engine.restart()
+  await engine.restart(patience)
   assertBounded('replayed')
   assert.equal(engine.control.hello.recovery.refused, [])
   assert.equal(await digest('trades'), live)
@@ -76,7 +78,7 @@ test('a COPY of many large values goes through in bounded memory', async () => {
   await client.end()
   assertBounded('copied', withLargeValues)
   const live = await engine.sql('SELECT count(*), sum(length(body))::BIGINT FROM documents')
-  await engine.restart()
+  await engine.restart(patience)
   assertBounded('copied, replayed', withLargeValues)
   assert.equal(await engine.sql('SELECT count(*), sum(length(body))::BIGINT FROM documents'), live)
 })
@@ -89,7 +91,7 @@ test('keys and unique values that move within one statement are replayed, though
   await engine.sql(`UPDATE places SET id = id + ${count}`)
   await engine.sql(`INSERT INTO places SELECT id - ${count}, rank - ${count}, note FROM places ON CONFLICT DO NOTHING`)
   const live = await digest('places')
-  await engine.restart()
+  await engine.restart(patience)
   assert.equal(engine.control.hello.recovery.refused, [])
   assert.equal(await digest('places'), live)
 })
@@ -113,7 +115,7 @@ test('rolled back, failed or killed in the middle, such a transaction leaves no 
 
   void client.query(`INSERT INTO gone SELECT i, repeat('n', 100) || i FROM range(2000000) r(i)`).catch(() => {})
   await waitFor('it spills', () => spills().length > before.length, { deadline: 60_000, every: 1 })
-  await engine.restart()
+  await engine.restart(patience)
   assert.equal(spills(), before)
   assert.equal(await engine.sql('SELECT count(*) FROM gone'), [['0']])
   const { recovery } = engine.control.hello
@@ -133,7 +135,7 @@ test('several statements of one transaction, those before it spills and those af
   await client.query('COMMIT')
   const live = await digest('steps')
   assert.is(live[0]?.[0], String(1 + 150_000 + 100 - 80_001 + 1))
-  await engine.restart()
+  await engine.restart(patience)
   assert.equal(engine.control.hello.recovery.refused, [])
   assert.equal(await digest('steps'), live)
 })

@@ -71,7 +71,7 @@ export class TestEngine {
   }
 
   /** Starts it and waits until it serves. Throws with what it printed when it ends instead. */
-  async start(): Promise<void> {
+  async start(deadline = 60_000): Promise<void> {
     const child = this.spawn()
     await waitFor(
       'the engine serves',
@@ -80,7 +80,7 @@ export class TestEngine {
         this.control = await EngineClient.connect(path.join(this.data, 'control.sock'))
         return this.control.hello.pid === child.pid
       },
-      { deadline: 60_000, every: 10 },
+      { deadline, every: 10 },
     )
     if (child.exit !== null) throw new Error(`the engine ended (${JSON.stringify(child.exit)}):\n${child.output()}`)
   }
@@ -117,9 +117,9 @@ export class TestEngine {
   }
 
   /** SIGKILL and a new start. */
-  async restart(): Promise<void> {
+  async restart(deadline?: number): Promise<void> {
     await this.kill()
-    await this.start()
+    await this.start(deadline)
   }
 
   async connect(): Promise<pg.Client> {
