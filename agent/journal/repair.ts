@@ -148,8 +148,9 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
     const isEmpty = found.good.length === 0 && found.bad === undefined
     // Created for what comes after transactions that never became durable. Or created, but not even its header was durable.
     const isPremature = repair.cut || (mark !== undefined && mark.seq < segment.firstSeq - 1)
-    const isUnborn = following.length === 0 && header === undefined && (mark?.seq ?? 0) < segment.firstSeq && isZero(reader.tail(0))
-    if (isEmpty && (isPremature || isUnborn)) {
+    const isLastAndUnknown = following.length === 0 && (mark?.seq ?? 0) < segment.firstSeq
+    const isUnborn = isLastAndUnknown && header === undefined && isZero(reader.tail(segmentHeaderBytes))
+    if ((isEmpty && isPremature) || isUnborn) {
       removeDurably(segment.file, 'REPAIR:UNBORN')
       return
     }

@@ -31,6 +31,8 @@ export class TestEngine {
   /** What is started: the sources; a benchmark puts the packed executable here. */
   program = programCommand()
   control!: EngineClient
+  /** Added to the environment of what is started next. */
+  env: Record<string, string> = {}
   #child: Child | undefined
   #clients: pg.Client[] = []
 
@@ -73,22 +75,23 @@ export class TestEngine {
   /** Starts it and waits until it serves. Throws with what it printed when it ends instead. */
   async start(deadline = 60_000): Promise<void> {
     const child = this.spawn()
-    await waitFor(
-      'the engine serves',
-      async () => {
-        if (child.exit !== null) return true
-        this.control = await EngineClient.connect(path.join(this.data, 'control.sock'))
-        return this.control.hello.pid === child.pid
-      },
-      { deadline, every: 10 },
-    )
+    await waitFor('the engine serves', async () => child.exit !== null || (await this.connectControl()), { deadline, every: 10 })
     if (child.exit !== null) throw new Error(`the engine ended (${JSON.stringify(child.exit)}):\n${child.output()}`)
+  }
+
+  /** Connects to the control socket; true when it is this engine's. Throws while nobody answers there. */
+  async connectControl(): Promise<boolean> {
+    this.control = await EngineClient.connect(path.join(this.data, 'control.sock'))
+    return this.control.hello.pid === this.pid
   }
 
   /** Starts it and does not wait. */
   spawn(): Child {
     const { command, args } = this.program
-    this.#child = spawnChild(command, [...args, 'engine', '-c', this.config], { cwd: this.data, env: engineEnvironment() })
+    this.#child = spawnChild(command, [...args, 'engine', '-c', this.config], {
+      cwd: this.data,
+      env: { ...engineEnvironment(), ...this.env },
+    })
     return this.#child
   }
 

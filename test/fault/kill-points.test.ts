@@ -1,0 +1,191 @@
+// deadline: 400s
+// Every labelled step of the engine: it is killed there, again while it recovers from that, and has lost, doubled and halved nothing.
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { listSegments, segmentHeaderBytes, segmentName } from '../../agent/journal/segment.ts'
+import { flip } from '../fixtures/journal.ts'
+import { seededRandom } from '../support/random.ts'
+import { type Fault, labelsInCode } from './support/faults.ts'
+import { Lives } from './support/lives.ts'
+
+const test = suite('kill points')
+const random = seededRandom('kill points')
+const passes = process.env.SOAK === undefined ? 1 : 10
+const struck = new Set<string>()
+
+/** Steps of an engine that serves; the number: hits that are sure to come under the clients' work. */
+const serving: Record<string, number> = {
+  'COMMIT:RESERVE': 20,
+  'COMMIT:DUCKDB': 20,
+  'COMMIT:APPEND': 20,
+  'COMMIT:APPENDED': 20,
+  'COMMIT:OWN': 2,
+  'GROUP:APPEND': 20,
+  'GROUP:COMMIT': 20,
+  'JOURNAL:WRITE': 20,
+  'JOURNAL:SYNC': 40,
+  'JOURNAL:DURABLE': 20,
+  'MARK:MOVE': 20,
+  'WIRE:ANSWER': 40,
+  'CHECKPOINT:BEGIN': 2,
+  'CHECKPOINT:WATERMARK': 2,
+  'CHECKPOINT:RUN': 2,
+  'CHECKPOINT:DONE': 2,
+  'CHECKPOINT:HOLD': 2,
+  'ENGINE:SETTINGS': 8,
+  // Ends it in order, with a checkpoint.
+  'ENGINE:STOP': 6,
+}
+/** Steps of every start on a journal that has something to replay; the number: its hits. */
+const starting: Record<string, number> = {
+  'ENGINE:DIRECTORY': 1,
+  'LOCK:DIRECTORY': 1,
+  'LOCK:OPEN': 2,
+  'LOCK:PID': 1,
+  'RECOVERY:DIRECTORY': 3,
+  'REPAIR:LEFTOVER': 3,
+  'REPAIR:UNBORN': 3,
+  'REPAIR:OPEN': 2,
+  'REPAIR:CUT': 1,
+  'REPAIR:REWRITE': 1,
+  'REPAIR:SYNC': 2,
+  'RECOVERY:OPEN': 1,
+  'RECOVERY:REPLAY': 1,
+  'REPLAY:COMMIT': 1,
+  'RECOVERY:REPLAYED': 1,
+  'JOURNAL:DIRECTORY': 1,
+  'SEGMENT:CREATE': 2,
+  'SEGMENT:HEADER': 1,
+  'SEGMENT:ALLOCATE': 1,
+  'SEGMENT:SYNC': 2,
+  'SEGMENT:ENTRY': 2,
+  'SEGMENT:DROP': 3,
+  'MARK:REPLACE': 8,
+  'MARK:OPEN': 2,
+  'LISTENER:SOCKET': 3,
+  'CONTROL:SOCKET': 3,
+  'ENGINE:FACTS': 8,
+}
+
+const killAt = (label: string, hits: number): Fault => ({ label, hit: random.int(1, hits), action: 'kill', partial: random.chance(0.5) })
+
+/** What must lie in the data directory for a step of the start to come. */
+function prepareStart(label: string, lives: Lives): Fault[] {
+  const journal = path.join(lives.engine.data, 'journal')
+  if (label === 'REPAIR:LEFTOVER') fs.writeFileSync(path.join(journal, 'durable.mark.1.tmp'), 'half')
+  if (label === 'REPAIR:UNBORN') {
+    const last = listSegments(journal).at(-1) as { file: string; firstSeq: number }
+    // The kill before may have left one.
+    if (fs.statSync(last.file).size >= segmentHeaderBytes)
+      fs.writeFileSync(path.join(journal, segmentName(last.firstSeq + 100_000)), Buffer.alloc(random.int(0, 2) * 3000))
+  }
+  // Taken back when the disk gives no more.
+  return label === 'SEGMENT:DROP' ? [{ label: 'SEGMENT:ALLOCATE', action: 'ENOSPC' }] : []
+}
+
+for (let pass = 0; pass < passes; pass++) {
+  test(`killed at each step of serving and of starting (pass ${pass + 1})`, async () => {
+    const lives = await Lives.prepare()
+    try {
+      lives.plan([])
+      assert.ok(await lives.start())
+      await lives.createTables()
+      const starts = random.shuffle(Object.keys(starting))
+      for (const [i, [label, hits]] of random.shuffle(Object.entries(serving)).entries()) {
+        await lives.engine.kill()
+        lives.plan([{ ...killAt(label, hits), when: lives.working }])
+        assert.ok(await lives.start(), `it serves, and dies at ${label} later`)
+        await lives.check()
+        lives.work()
+        if (label === 'ENGINE:STOP') await lives.engine.control.shutdown({ checkpoint: true })
+        await lives.ended()
+        const share = Math.ceil(starts.length / (Object.keys(serving).length - i))
+        for (const start of starts.splice(0, share)) {
+          lives.plan([...prepareStart(start, lives), killAt(start, starting[start] as number)])
+          assert.not.ok(await lives.start(), `it dies at ${start}`)
+        }
+      }
+      lives.plan([])
+      assert.ok(await lives.start())
+      await lives.check()
+      await lives.assertRebuilds()
+      process.stdout.write(`[${lives.acknowledged.length} orders] `)
+    } finally {
+      await lives.engine.kill()
+      lives.close()
+      for (const label of lives.struck) struck.add(label)
+    }
+  })
+}
+
+test('killed at each step of the very first start', async () => {
+  const lives = await Lives.prepare()
+  try {
+    for (const [label, hits] of Object.entries({ 'IDENTITY:WRITE': 9, 'RECOVERY:CREATE': 1, 'RECOVERY:CHECKPOINT': 1 })) {
+      lives.plan([killAt(label, hits)])
+      assert.not.ok(await lives.start())
+    }
+    lives.plan([])
+    assert.ok(await lives.start())
+    await lives.createTables()
+    await lives.check()
+  } finally {
+    await lives.engine.kill()
+    lives.close()
+    for (const label of lives.struck) struck.add(label)
+  }
+})
+
+test('killed while the journal goes on to its next segment, and at each step of putting a damaged one aside', async () => {
+  const lives = await Lives.prepare()
+  const bulk = 'INSERT INTO bulk SELECT i, repeat(chr((65 + i % 20)::INTEGER), 20000) FROM range(3400) r(i)'
+  try {
+    lives.plan([{ ...killAt('JOURNAL:ROTATE', 1), when: lives.working }])
+    assert.ok(await lives.start())
+    await lives.createTables()
+    await lives.engine.sql('CREATE TABLE bulk (id INTEGER, v VARCHAR)', bulk)
+    lives.work()
+    await lives.ended()
+    lives.plan([{ ...killAt('SEGMENT:SEAL', 3), when: lives.working }])
+    assert.ok(await lives.start())
+    await lives.check()
+    await lives.engine.sql(bulk)
+    lives.work()
+    await lives.ended()
+    lives.plan([])
+    assert.ok(await lives.start())
+    await lives.check()
+    await lives.engine.control.checkpoint()
+    const state = await lives.engine.sql('SELECT count(*), sum(id) FROM bulk')
+    await lives.engine.kill()
+    // Acknowledged bytes go bad that the file has: nothing is lost but the evidence is kept.
+    flip(listSegments(path.join(lives.engine.data, 'journal'))[0]?.file as string, 5000)
+    for (const [label, hits] of Object.entries({ 'REPAIR:QUARANTINE': 1, 'REPAIR:KEEP': 2, 'REPAIR:REASON': 8, 'REPAIR:REPLACE': 6 })) {
+      lives.plan([killAt(label, hits)])
+      assert.not.ok(await lives.start())
+    }
+    lives.plan([])
+    assert.ok(await lives.start())
+    assert.is(lives.engine.control.hello.recovery.gaps.length, 0, 'the file has what cannot be read')
+    assert.equal(await lives.engine.sql('SELECT count(*), sum(id) FROM bulk'), state)
+  } finally {
+    await lives.engine.kill()
+    lives.close()
+    for (const label of lives.struck) struck.add(label)
+  }
+})
+
+test('every step of the engine is among them', () => {
+  // Those of the agent, of an adoption, and of spilled transactions are not killed at here.
+  const others =
+    /^(ADOPTION|AGENT|COPY|CURSOR|DEADLETTER|DEMO|INCIDENT|LOG|QUARANTINE|RESTORE|RETENTION|SNAPSHOT|SPILL|SUPERVISOR|TAKEOVER):|:SPILL$/
+  assert.equal(
+    labelsInCode().filter((label) => !struck.has(label) && !others.test(label)),
+    [],
+  )
+})
+
+test.run()

@@ -1,0 +1,64 @@
+/** What a test can do to a process of the program at a labelled step (agent/step.ts), and the labels that there are. */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import type { StepKind } from '../../../agent/step.ts'
+
+export interface Fault {
+  /** Default: any. */
+  label?: string
+  /** Default: all. */
+  kinds?: readonly StepKind[]
+  /** The how manieth matching step is struck, from 1 on. */
+  hit?: number
+  /** Strikes, and counts, only while this file exists. */
+  when?: string
+  /** Strikes at every matching step from `hit` on. */
+  every?: boolean
+  action: 'kill' | 'EIO' | 'ENOSPC'
+  /** Half of a write is done first. */
+  partial?: boolean
+}
+
+export interface FaultPlan {
+  /** Only in this process: `engine`, `run`, `adopt` …, or a fixture's name. */
+  role?: string
+  faults?: readonly Fault[]
+  /** File that gets a line `fired <label> <kind>` for every fault that strikes. */
+  trace?: string
+  /** The trace gets a line `hit <label> <kind>` for every step as well. */
+  hits?: boolean
+  /** File that gets what the process writes, in order (test/fault/support/recorder.ts). */
+  record?: string
+}
+
+/** The environment that gives a process, and those that it starts, this plan. */
+export function faultEnvironment(plan: FaultPlan): Record<string, string> {
+  return {
+    NODE_OPTIONS: `--import=${path.join(import.meta.dirname, 'injector.ts')}`,
+    DAEMONGUARD_FAULT: JSON.stringify(plan),
+  }
+}
+
+/** The lines `fired <label> <kind>` (or `hit …`) of a trace: the labels. */
+export function traced(trace: string, what: 'fired' | 'hit' = 'fired'): string[] {
+  if (!fs.existsSync(trace)) return []
+  return fs
+    .readFileSync(trace, 'utf8')
+    .split('\n')
+    .flatMap((line) => (line.startsWith(`${what} `) ? [line.split(' ')[1] as string] : []))
+}
+
+const root = path.resolve(import.meta.dirname, '../../..')
+
+/** Every label that stands in the program's code, sorted. */
+export function labelsInCode(): string[] {
+  const found = new Set<string>()
+  for (const directory of ['agent', 'plugins'])
+    for (const name of fs.readdirSync(path.join(root, directory), { recursive: true, encoding: 'utf8' })) {
+      if (!name.endsWith('.ts')) continue
+      for (const [, label] of fs.readFileSync(path.join(root, directory, name), 'utf8').matchAll(/'([A-Z]+:[A-Z-]+)'/g))
+        found.add(label as string)
+    }
+  return [...found].sort()
+}

@@ -1,0 +1,260 @@
+/**
+ * One engine through many lives: each ends by a fault at a step of its own, under writers; each next start finds all that was acknowledged,
+ * and nothing half (R1, R4). A consumer follows, and must be handed every transaction once and in order (R2, R5).
+ */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import type pg from 'pg'
+import * as assert from 'uvu/assert'
+import { DurableSeq } from '../../../agent/durable.ts'
+import { openConsumer } from '../../../agent/journal/consumer.ts'
+import type { JournalConsumer } from '../../../agent/plugin.ts'
+import { difference, stateOf } from '../../engine/support/state.ts'
+import { type EngineOptions, TestEngine } from '../../support/engine.ts'
+import { temporaryDirectory } from '../../support/temp.ts'
+import { waitFor } from '../../support/wait.ts'
+import { type Fault, type FaultPlan, faultEnvironment, traced } from './faults.ts'
+
+export const legs = 3
+const patience = 60_000
+
+/** What clients were told: in their order, so that the order of commits can be checked. */
+interface Told {
+  readonly client: number
+  readonly order: number
+}
+
+export class Lives {
+  readonly engine: TestEngine
+  /** Labels at which a fault has struck. */
+  readonly struck = new Set<string>()
+  readonly acknowledged: Told[] = []
+  /** The labels at which faults have struck, in order. */
+  readonly story: string[] = []
+  #trace: string
+  #source = new DurableSeq()
+  #consumer: (JournalConsumer & { close(): void }) | undefined
+  /** Seq of each order, as the consumer was told. */
+  readonly delivered = new Map<number, number>()
+  #lastDelivered = 0
+  #nextOrder = 1
+  /** Orders that were sent and not answered. */
+  #open = new Map<number, Told>()
+  #stopped = false
+  #working: Promise<unknown>[] = []
+  #unexpected: unknown
+
+  private constructor(engine: TestEngine) {
+    this.engine = engine
+    this.#trace = path.join(engine.data, '..', 'trace')
+  }
+
+  static async prepare(options: EngineOptions = {}): Promise<Lives> {
+    return new Lives(await TestEngine.prepare(options))
+  }
+
+  /** While it is there, clients work: faults that are to strike then wait for it. */
+  get working(): string {
+    return path.join(this.engine.data, '..', 'working')
+  }
+
+  /** The next processes get this plan. */
+  plan(faults: readonly Fault[], more: Partial<FaultPlan> = {}): void {
+    this.engine.env = faultEnvironment({ role: 'engine', faults, trace: this.#trace, ...more })
+  }
+
+  /** Starts it under the plan; true when it serves, false when it died by the plan. */
+  async start(): Promise<boolean> {
+    const child = this.engine.spawn()
+    await waitFor('the engine serves or is dead', async () => child.exit !== null || (await this.engine.connectControl()), {
+      deadline: patience,
+      every: 5,
+    })
+    if (child.exit === null) return true
+    await this.ended()
+    return false
+  }
+
+  /** Waits for the end that the plan wants; anything else is an error. Returns the exit. */
+  async ended(): Promise<{ code: number | null; signal: string | null }> {
+    let done = false
+    await Promise.race([
+      this.engine.exit().then(() => {
+        done = true
+      }),
+      waitFor('the fault strikes', () => done || this.#unexpected !== undefined, { deadline: patience, every: 20 }),
+    ])
+    if (this.#unexpected !== undefined) throw this.#unexpected
+    await this.rest()
+    const exit = await this.engine.exit()
+    const fired = traced(this.#trace)
+    fs.rmSync(this.#trace, { force: true })
+    if (fired.length === 0) throw new Error(`the engine ended by itself (${JSON.stringify(exit)}):\n${this.engine.output()}`)
+    for (const label of fired) this.struck.add(label)
+    this.story.push(...fired)
+    await this.engine.kill()
+    return exit
+  }
+
+  async createTables(): Promise<void> {
+    await this.engine.sql(
+      'CREATE TABLE IF NOT EXISTS singles (id BIGINT PRIMARY KEY, note VARCHAR)',
+      'CREATE TABLE IF NOT EXISTS legs (id BIGINT, leg INTEGER, amount INTEGER, PRIMARY KEY (id, leg))',
+      'CREATE SEQUENCE IF NOT EXISTS numbers',
+    )
+  }
+
+  /** Clients that write until the engine is gone or `rest` is called: two of single rows, one of transactions, one that orders checkpoints and probes. */
+  work(): void {
+    fs.writeFileSync(this.working, '')
+    this.#stopped = false
+    this.#working = [
+      this.#write(1, single),
+      this.#write(2, single),
+      this.#write(3, transaction),
+      this.#loop(() => this.engine.control.checkpoint()),
+      this.#loop(async () => {
+        await this.engine.control.probe()
+        await (await this.engine.control.hold()).release()
+        await this.engine.sql('PRAGMA wal_autocheckpoint = 5000')
+      }),
+    ]
+  }
+
+  /** Ends the clients. */
+  async rest(): Promise<void> {
+    this.#stopped = true
+    await Promise.all(this.#working)
+    this.#working = []
+    fs.rmSync(this.working, { force: true })
+    if (this.#unexpected !== undefined) throw this.#unexpected
+  }
+
+  /** Everything acknowledged is there, nothing half; what nobody was told about is there from now on, or never. And so for the consumer. */
+  async check(): Promise<void> {
+    const { recovery } = this.engine.control.hello
+    assert.equal([recovery.gaps, recovery.refused, recovery.quarantined], [[], [], []], `after ${this.story.slice(-6).join(', ')}`)
+    const rows = await this.engine.sql(
+      'SELECT id, 1 FROM singles UNION ALL SELECT id, CASE WHEN count(*) = 3 AND sum(amount) = 0 THEN 1 ELSE 0 END FROM legs GROUP BY id',
+    )
+    const found = new Map(rows.map(([id, whole]) => [Number(id), whole === '1']))
+    assert.equal(
+      [...found].filter(([, whole]) => !whole).map(([id]) => id),
+      [],
+      'half transactions',
+    )
+    assert.equal(
+      this.acknowledged.filter(({ order }) => !found.has(order)),
+      [],
+      'acknowledged and not there',
+    )
+    for (const told of this.#open.values()) if (found.has(told.order)) this.acknowledged.push(told)
+    this.#open.clear()
+    const known = new Set(this.acknowledged.map(({ order }) => order))
+    assert.equal(
+      [...found.keys()].filter((order) => !known.has(order)),
+      [],
+      'told "failed", or gone before, and there now',
+    )
+    await this.#follow(found)
+  }
+
+  /** The consumer reads on; it has then been handed exactly what is there, in the order in which it was committed. */
+  async #follow(found: ReadonlyMap<number, boolean>): Promise<void> {
+    const { hello } = this.engine.control
+    this.#source.connected(hello)
+    this.#consumer ??= openConsumer({
+      name: 'follower',
+      journal: path.join(this.engine.data, 'journal'),
+      cursors: path.join(temporaryDirectory('c'), 'cursors'),
+      source: this.#source,
+      onGap: (gap) => assert.unreachable(`the consumer was told of a gap: ${JSON.stringify(gap)}`),
+      onBadCursor: () => assert.unreachable('the cursor was bad'),
+    })
+    const signal = AbortSignal.timeout(patience)
+    while (this.#lastDelivered < hello.durableSeq) {
+      for (const { seq, changes } of await this.#consumer.read({ maxRows: 1000, maxDelayMs: 0, signal })) {
+        assert.is(seq, this.#lastDelivered + 1, 'seqs come in order, without holes')
+        this.#lastDelivered = seq
+        for (const change of changes) {
+          if (change.kind !== 'insert' || !['singles', 'legs'].includes(change.table.name)) continue
+          for (const id of new Set(change.rows.columns[0])) {
+            const before = this.delivered.get(Number(id))
+            assert.ok(before === undefined || before === seq, `order ${id} came at seq ${before} and ${seq}`)
+            this.delivered.set(Number(id), seq)
+          }
+        }
+      }
+      await this.#consumer.confirm(this.#lastDelivered)
+    }
+    assert.equal([...this.delivered.keys()].sort(byNumber), [...found.keys()].sort(byNumber), 'the consumer has what is there')
+    for (const client of [1, 2, 3]) {
+      const seqs = this.acknowledged.filter((told) => told.client === client).map(({ order }) => this.delivered.get(order) as number)
+      assert.equal(seqs, [...seqs].sort(byNumber), `commits of client ${client} are in their order`)
+    }
+  }
+
+  /** A rebuild from the journal alone equals the live database (R6). The engine is ended. */
+  async assertRebuilds(): Promise<void> {
+    const live = await stateOf(await this.engine.connect())
+    await this.engine.kill()
+    const copy = await TestEngine.prepare({ data: path.join(temporaryDirectory('r'), 'data') })
+    fs.copyFileSync(path.join(this.engine.data, 'identity.json'), path.join(copy.data, 'identity.json'))
+    fs.cpSync(path.join(this.engine.data, 'journal'), path.join(copy.data, 'journal'), { recursive: true })
+    await copy.start()
+    try {
+      assert.is(difference(live, await stateOf(await copy.connect())), '')
+    } finally {
+      await copy.kill()
+    }
+  }
+
+  close(): void {
+    this.#consumer?.close()
+  }
+
+  async #write(client: number, insert: (connection: pg.Client, order: number) => Promise<unknown>): Promise<void> {
+    let connection: pg.Client | undefined
+    while (!this.#stopped) {
+      const told: Told = { client, order: this.#nextOrder++ }
+      try {
+        connection ??= await this.engine.connect()
+        this.#open.set(told.order, told)
+        await insert(connection, told.order)
+        this.#open.delete(told.order)
+        this.acknowledged.push(told)
+      } catch (error) {
+        const code = (error as { code?: string }).code ?? ''
+        // Told "failed": it must never be there. Without an SQLSTATE, or when the server said that it is going, nothing was told.
+        if (/^(40|53|55P03)/.test(code)) {
+          this.#open.delete(told.order)
+          await connection?.query('ROLLBACK').catch(() => {})
+        } else if (/^(?=.*\d)[0-9A-Z]{5}$/.test(code) && !/^(57P|08)/.test(code)) this.#unexpected ??= error
+        else return
+      }
+    }
+    await connection?.end().catch(() => {})
+  }
+
+  async #loop(work: () => Promise<unknown>): Promise<void> {
+    // What is refused at once must not keep the end of the engine from being seen.
+    for (; !this.#stopped && this.engine.running; await setImmediate()) await work().catch(() => {})
+  }
+}
+
+function single(client: pg.Client, order: number): Promise<unknown> {
+  return client.query('INSERT INTO singles VALUES ($1, $2)', [order, `order ${order}`])
+}
+
+async function transaction(client: pg.Client, order: number): Promise<void> {
+  await client.query("BEGIN; SELECT nextval('numbers')")
+  for (let leg = 0; leg < legs; leg++) await client.query('INSERT INTO legs VALUES ($1, $2, $3)', [order, leg, leg === 0 ? 1 - legs : 1])
+  const { command } = await client.query('COMMIT')
+  if (command !== 'COMMIT') throw new Error(`COMMIT of order ${order} was answered ${command}`)
+}
+
+function byNumber(one: number, other: number): number {
+  return one - other
+}
