@@ -1,9 +1,9 @@
 /**
  * The places at which a process may die: every step that changes something on disk, or in DuckDB, passes here with its label, before it is
  * taken (`synced` and `opened`: after). Labels read `<WHO>:<WHAT>`, upper case, and are written out where the step is, so that the tests can
- * list them from the code (test/fault/support/labels.ts) and miss none.
+ * list them from the code (test/fault/support/faults.ts) and miss none.
  *
- * Nothing watches in production: there a step costs one comparison. The code that kills, fails or records at a label is not part of the
+ * Nothing watches in production: there a step costs one comparison. The code that kills or fails at a label is not part of the
  * program; a test loads it into the process beforehand (`node --import test/fault/support/injector.ts`), and it alone calls `watchSteps`.
  */
 

@@ -179,6 +179,26 @@ test('killed while the journal goes on to its next segment, and at each step of 
   }
 })
 
+for (const label of ['JOURNAL:WRITE', 'JOURNAL:SYNC', 'MARK:MOVE']) {
+  test(`an I/O error at ${label} ends the engine (70), which answers nothing any more; the next one has all that was acknowledged`, async () => {
+    const lives = await Lives.prepare()
+    try {
+      lives.plan([{ label, hit: random.int(20, 60), action: 'EIO', when: lives.working, partial: random.chance(0.5) }])
+      assert.ok(await lives.start())
+      await lives.createTables()
+      lives.work()
+      assert.equal(await lives.ended(), { code: 70, signal: null })
+      lives.plan([])
+      assert.ok(await lives.start())
+      await lives.check()
+      await lives.assertRebuilds()
+    } finally {
+      await lives.engine.kill()
+      lives.close()
+    }
+  })
+}
+
 test('every step of the engine is among them', () => {
   // Those of the agent, of an adoption, and of spilled transactions are not killed at here.
   const others =

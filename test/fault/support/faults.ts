@@ -26,10 +26,6 @@ export interface FaultPlan {
   faults?: readonly Fault[]
   /** File that gets a line `fired <label> <kind>` for every fault that strikes. */
   trace?: string
-  /** The trace gets a line `hit <label> <kind>` for every step as well. */
-  hits?: boolean
-  /** File that gets what the process writes, in order (test/fault/support/recorder.ts). */
-  record?: string
 }
 
 /** The environment that gives a process, and those that it starts, this plan. */
@@ -40,13 +36,13 @@ export function faultEnvironment(plan: FaultPlan): Record<string, string> {
   }
 }
 
-/** The lines `fired <label> <kind>` (or `hit …`) of a trace: the labels. */
-export function traced(trace: string, what: 'fired' | 'hit' = 'fired'): string[] {
+/** The labels of the lines `fired <label> <kind>` of a trace. */
+export function traced(trace: string): string[] {
   if (!fs.existsSync(trace)) return []
   return fs
     .readFileSync(trace, 'utf8')
     .split('\n')
-    .flatMap((line) => (line.startsWith(`${what} `) ? [line.split(' ')[1] as string] : []))
+    .flatMap((line) => (line.startsWith('fired ') ? [line.split(' ')[1] as string] : []))
 }
 
 const root = path.resolve(import.meta.dirname, '../../..')
