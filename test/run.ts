@@ -11,7 +11,7 @@
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { builtExecutable } from './build/built.ts'
-import { endAll, type FileResult, runTestFile } from './runner/file-run.ts'
+import { endAllOnSignals, type FileResult, runTestFile } from './runner/file-run.ts'
 import { findTestFiles, type TestFile } from './runner/files.ts'
 import { bringPrerequisites } from './support/prerequisites.ts'
 import { binaryVariable } from './support/program.ts'
@@ -129,13 +129,7 @@ async function main(): Promise<number> {
   return passed > 0 && bad.length === 0 && failed === 0 ? 0 : 1
 }
 
-for (const [signal, number] of [
-  ['SIGINT', 2],
-  ['SIGTERM', 15],
-  ['SIGHUP', 1],
-] as const) {
-  process.on(signal, () => void endAll().finally(() => process.exit(128 + number)))
-}
+endAllOnSignals()
 main().then(
   (code) => {
     process.exitCode = code

@@ -29,44 +29,18 @@ test('--version prints the version, and loads no library for it', () => {
   assert.not.match(stderr, 'node_modules')
 })
 
+/** Commands that --help shows. */
+const listed = ['run', 'check', 'status', 'stop', 'checkpoint', 'scan', 'snapshot', 'restore', 'journal', 'demo', 'service', 'licenses']
+
 test('--help lists every command but the hidden ones', () => {
   const { code, out } = daemonguard('--help')
   assert.is(code, 0)
-  for (const name of [
-    'run',
-    'check',
-    'status',
-    'stop',
-    'checkpoint',
-    'scan',
-    'snapshot',
-    'restore',
-    'journal',
-    'demo',
-    'service',
-    'licenses',
-  ])
-    assert.match(out, new RegExp(`^  ${name} `, 'm'))
+  for (const name of listed) assert.match(out, new RegExp(`^  ${name} `, 'm'))
   assert.not.match(out, /^ {2}(engine|adopt) /m)
 })
 
 test('every command, the hidden ones too, explains itself', () => {
-  for (const name of [
-    'run',
-    'check',
-    'status',
-    'stop',
-    'checkpoint',
-    'scan',
-    'snapshot',
-    'restore',
-    'journal',
-    'demo',
-    'service',
-    'licenses',
-    'engine',
-    'adopt',
-  ]) {
+  for (const name of [...listed, 'engine', 'adopt']) {
     const { code, out } = daemonguard(name, '--help')
     assert.equal([name, code], [name, 0])
     assert.match(out, `daemonguard ${name}`)

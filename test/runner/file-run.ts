@@ -90,7 +90,17 @@ export async function runTestFile(
   return { ...verdict, file, output: output(), durationMs: performance.now() - begin }
 }
 
-/** Ends everything that is running now: for the guard's own end. */
-export async function endAll(): Promise<void> {
+/** From now on a signal that ends the guard ends everything that is running first. */
+export function endAllOnSignals(): void {
+  for (const [signal, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+    ['SIGHUP', 1],
+  ] as const) {
+    process.on(signal, () => void endAll().finally(() => process.exit(128 + number)))
+  }
+}
+
+async function endAll(): Promise<void> {
   await Promise.all([...active].map(([group, marker]) => endFamily(group, marker)))
 }
