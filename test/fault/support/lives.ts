@@ -132,6 +132,12 @@ export class Lives {
     if (this.#unexpected !== undefined) throw this.#unexpected
   }
 
+  /** The engine, which serves, is killed with a transaction in its journal that its file does not have. */
+  async leaveSomethingToReplay(): Promise<void> {
+    await this.engine.sql('CREATE TABLE IF NOT EXISTS spare (id INTEGER)', 'INSERT INTO spare VALUES (1)')
+    await this.engine.kill()
+  }
+
   /** Everything acknowledged is there, nothing half; what nobody was told about is there from now on, or never. And so for the consumer. */
   async check(): Promise<void> {
     const { recovery } = this.engine.control.hello
