@@ -79,7 +79,7 @@ test('a webhook that never answers ends at its timeout', async () => {
   statuses = [0]
   const alerts = alertsTo([{ webhook: url }], { timeoutMs: 50, pauses: [] })
   alerts.raise('agent', 'silence')
-  assert.ok(await waitUntil(() => alerts.facts.failed === 1, { deadline: 3000 }))
+  assert.ok(await waitUntil(() => alerts.facts.failed === 1, { deadline: 30_000 }))
   await alerts.stop()
 })
 
@@ -108,7 +108,7 @@ test('a command that is missing, fails, or reads nothing disturbs neither the ag
 test('a command that hangs is killed at the timeout', async () => {
   const alerts = alertsTo([{ exec: ['sleep', '60'] }], { timeoutMs: 50, pauses: [] })
   alerts.raise('agent', 'hang')
-  assert.ok(await waitUntil(() => alerts.facts.failed === 1, { deadline: 3000 }))
+  assert.ok(await waitUntil(() => alerts.facts.failed === 1, { deadline: 30_000 }))
   await alerts.stop()
 })
 

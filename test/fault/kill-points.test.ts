@@ -1,4 +1,5 @@
 // deadline: 400s
+// beside: others
 // Every labelled step of the engine: it is killed there, again while it recovers from that, and has lost, doubled and halved nothing.
 
 import fs from 'node:fs'

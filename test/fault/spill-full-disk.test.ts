@@ -1,3 +1,4 @@
+// beside: others
 // The journal's disk fills up under a transaction that spills: it fails with 53100 and leaves nothing; smaller ones go on.
 
 import { spawnSync } from 'node:child_process'

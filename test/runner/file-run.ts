@@ -20,9 +20,9 @@ export interface FileResult extends Verdict {
 }
 
 /** How long a process may live on after its summary, ms. */
-const linger = 5_000
+const linger = 10_000
 /** How long children of an ended test process get to end as well, ms (their kill may be under way). */
-const leftoverGrace = 2_000
+const leftoverGrace = 5_000
 
 const preload = pathToFileURL(path.join(import.meta.dirname, 'preload.ts')).href
 const active = new Map<number, string>()

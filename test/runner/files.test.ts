@@ -42,15 +42,16 @@ test('what a file needs is read from its header, from the servers that it import
   assert.equal(describeTestFile(near).needs, ['redis'])
 })
 
-test('files below fault/ run alone', () => {
+test('files below fault/ run alone, unless they say that they bear others', () => {
   assert.ok(describeFault('fault/kill').alone)
   assert.not(describeFault('default/kill').alone)
+  assert.not(describeFault('fault/kill', '// deadline: 300s\n// beside: others\n').alone)
 })
 
-function describeFault(name: string) {
+function describeFault(name: string, source = '') {
   const file = path.join(temporaryDirectory(), `${name}.test.ts`)
   fs.mkdirSync(path.dirname(file), { recursive: true })
-  fs.writeFileSync(file, '')
+  fs.writeFileSync(file, source)
   return describeTestFile(file)
 }
 

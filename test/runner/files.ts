@@ -10,7 +10,7 @@ export interface TestFile {
   name: string
   /** Milliseconds: 120 s, or what a line `// deadline: 300s` among the first ten says. */
   deadline: number
-  /** Runs alone: everything under fault/. */
+  /** Runs alone: everything under fault/, but for those that say `// beside: others` among the first ten lines, since nothing in them hurries. */
   alone: boolean
   /** Names of prerequisites: those that it starts or imports, and those in a line `// needs: psql, pgbench` among the first ten. */
   needs: string[]
@@ -58,7 +58,7 @@ export function describeTestFile(file: string): TestFile {
     path: file,
     name,
     deadline: parseDeadline(header('deadline'), name),
-    alone: file.split(path.sep).includes('fault'),
+    alone: file.split(path.sep).includes('fault') && header('beside') !== 'others',
     needs: [...needs].sort(),
     soaks: /\bprocess\.env\.SOAK\b|\/support\/soak\.ts'/.test(source),
   }

@@ -11,6 +11,8 @@ import { fixture, type Supervised, supervise } from './fixture.ts'
 
 const test = suite('supervisor')
 const open: Supervised[] = []
+/** Milliseconds, on a machine that others load. `fault/restart-time` says how long it takes on its own. */
+const soon = 15_000
 
 function begin(options: Parameters<typeof supervise>[0]): Supervised {
   const supervised = supervise(options)
@@ -74,7 +76,7 @@ test('an engine that is killed is replaced at once, and the incident says how lo
   await waitFor('its end to be noticed', () => it.supervisor.current === null)
   const next = await served(it)
   const took = performance.now() - before
-  assert.ok(took < 2000, `${took} ms`)
+  assert.ok(took < soon, `${took} ms`)
   assert.is.not(next, pid)
   assert.equal(it.told, ['up', 'down', 'up'])
   const [incident, ...rest] = it.incidents.list()
@@ -98,7 +100,7 @@ test('the death of an adopted engine is noticed at once too', async () => {
   process.kill(pid, 'SIGKILL')
   await waitFor('its end to be noticed', () => it.supervisor.current === null)
   assert.is.not(await served(it), pid)
-  assert.ok(performance.now() - before < 2000)
+  assert.ok(performance.now() - before < soon)
 })
 
 test('an engine that was found dead at the start is an incident whose downtime nobody knows', async () => {

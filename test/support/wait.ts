@@ -5,7 +5,7 @@ import { waitUntil } from '../../agent/clock.ts'
 export { waitUntil }
 
 /**
- * Polls until `condition` holds; throws, naming `what`, when `deadline` ms (default 10 s) have passed. A condition that throws counts as not
+ * Polls until `condition` holds; throws, naming `what`, when `deadline` ms (default 30 s) have passed. A condition that throws counts as not
  * yet. Ends without an error when `signal` aborts: for the losers of a race, which would poll on.
  */
 export async function waitFor(
@@ -13,7 +13,7 @@ export async function waitFor(
   condition: () => boolean | Promise<boolean>,
   options: { deadline?: number; every?: number; signal?: AbortSignal } = {},
 ): Promise<void> {
-  const deadline = options.deadline ?? 10_000
+  const deadline = options.deadline ?? 30_000
   let last: unknown
   const held = await waitUntil(
     async () => {
