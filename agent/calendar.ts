@@ -3,8 +3,8 @@
  * Proleptic Gregorian, astronomical years: `2021-01-08`, `-0043-03-15` (44 BC), `+12345-01-01`; times `HH:MM:SS.ffffff`.
  */
 
-/** Days since 1970-01-01 to `YYYY-MM-DD` (Howard Hinnant's civil_from_days). */
-export function dateText(days: number): string {
+/** Day number (days since 1970-01-01) to a date, in eras of 400 years that begin on March 1 (howardhinnant.github.io/date_algorithms.html). */
+export function dateOf(days: number): { year: number; month: number; day: number } {
   const shifted = days + 719_468
   const era = Math.floor(shifted / 146_097)
   const dayOfEra = shifted - era * 146_097
@@ -13,9 +13,17 @@ export function dateText(days: number): string {
   )
   const dayOfYear = dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100))
   const shiftedMonth = Math.floor((5 * dayOfYear + 2) / 153)
-  const day = dayOfYear - Math.floor((153 * shiftedMonth + 2) / 5) + 1
   const month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-  const year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+  return {
+    year: yearOfEra + era * 400 + (month <= 2 ? 1 : 0),
+    month,
+    day: dayOfYear - Math.floor((153 * shiftedMonth + 2) / 5) + 1,
+  }
+}
+
+/** Days since 1970-01-01 to `YYYY-MM-DD`. */
+export function dateText(days: number): string {
+  const { year, month, day } = dateOf(days)
   const sign = year < 0 ? '-' : year > 9999 ? '+' : ''
   return `${sign}${String(Math.abs(year)).padStart(4, '0')}-${two(month)}-${two(day)}`
 }

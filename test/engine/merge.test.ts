@@ -6,17 +6,14 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 import { difference, stateOf } from './support/state.ts'
+import { assertSurvivesKill } from './support/surviving.ts'
 
 const test = suite('merge')
 let engine: TestEngine
 let client: pg.Client
 
 async function killAndCompare(): Promise<void> {
-  const live = await stateOf(client)
-  await engine.restart()
-  client = await engine.connect()
-  assert.equal([engine.control.hello.recovery.refused, engine.control.hello.recovery.gaps], [[], []])
-  assert.is(difference(live, await stateOf(client)), '')
+  client = await assertSurvivesKill(engine, client)
 }
 
 const rows = (order = 'id') => rowsOf(client, `SELECT * FROM t ORDER BY ${order}`)

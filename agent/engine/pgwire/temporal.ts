@@ -1,5 +1,6 @@
 /** Dates, times and intervals as Postgres prints them: DateStyle 'ISO, MDY', IntervalStyle 'postgres', TimeZone UTC. */
 
+import { dateOf } from '../../calendar.ts'
 import type { Interval } from '../../journal/types.ts'
 
 export const infiniteDate = 2147483647
@@ -15,18 +16,7 @@ let lastDate = '1970-01-01'
 /** 'YYYY-MM-DD' without the era; rows that follow each other mostly share the day. `bc` tells the era. */
 function civil(days: number): string {
   if (days === lastDays) return lastDate
-  // Days to a proleptic Gregorian date, in eras of 400 years that begin on March 1 (howardhinnant.github.io/date_algorithms.html).
-  const shifted = days + 719_468
-  const era = Math.floor(shifted / 146_097)
-  const dayOfEra = shifted - era * 146_097
-  const yearOfEra = Math.floor(
-    (dayOfEra - Math.floor(dayOfEra / 1460) + Math.floor(dayOfEra / 36_524) - Math.floor(dayOfEra / 146_096)) / 365,
-  )
-  const dayOfYear = dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100))
-  const shiftedMonth = Math.floor((5 * dayOfYear + 2) / 153)
-  const day = dayOfYear - Math.floor((153 * shiftedMonth + 2) / 5) + 1
-  const month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-  const year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+  const { year, month, day } = dateOf(days)
   lastDays = days
   lastDate = `${pad(year > 0 ? year : 1 - year, 4)}-${two[month]}-${two[day]}`
   return lastDate
