@@ -211,6 +211,16 @@ export function overwriteOpen(fd: number, text: string, label: Label): void {
   fs.writeSync(fd, data)
 }
 
+/** Creates a control group, which is a directory of the kernel's; an existing one is left as it is. */
+export function makeControlGroup(directory: string): void {
+  fs.mkdirSync(directory, { recursive: true })
+}
+
+/** Tells the kernel something about a control group. */
+export function writeControlGroup(file: string, text: string): void {
+  fs.writeFileSync(file, text)
+}
+
 /** Lets the group of the directory use a Unix socket in it (0660); who gets that far is decided by the directory's mode. */
 export function shareSocket(file: string): void {
   fs.chmodSync(file, 0o660)

@@ -30,6 +30,8 @@ export interface EngineStatus {
   /** Why commits are refused now (a full disk), or null. */
   readOnlyReason: string | null
   memoryBytes: number
+  /** What keeps the engine to its cores and its memory, in words. */
+  isolation: { readonly cpu: string; readonly memory: string }
 }
 
 /** A lease under which the engine starts no checkpoint. Renewed by the holder every few seconds; ends with its connection. */

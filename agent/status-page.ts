@@ -35,6 +35,7 @@ export function statusPage(report: StatusReport): string {
     ],
     ['sessions', String(status?.sessions ?? 'unknown')],
     ['memory', status === null ? 'unknown' : bytes(status.memoryBytes)],
+    ['limits', status === null ? 'unknown' : `cpu: ${status.isolation.cpu}; memory: ${status.isolation.memory}`],
   ]
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5"><meta name="viewport" content="width=device-width">

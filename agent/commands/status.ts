@@ -52,6 +52,7 @@ export function describe(report: StatusReport): string[] {
   ]
   if (status !== null) {
     lines.push(`         ${status.databasePath}`)
+    lines.push(`limits   cpu: ${status.isolation.cpu}; memory: ${status.isolation.memory}`)
     lines.push(
       `journal  seq ${status.durableSeq}, watermark ${status.watermark}, ${status.sinceCheckpoint} transactions since the last checkpoint (${moment(status.lastCheckpointAt)})`,
     )

@@ -20,6 +20,7 @@ import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
 import { ControlServer } from './control.ts'
 import { WriterGate } from './gate.ts'
+import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
 import { ParentLocks } from './parent-locks.ts'
 import { catalogStatements } from './pgcatalog/relations.ts'
@@ -45,17 +46,19 @@ export async function runEngine(config: Config): Promise<number> {
   process.umask(0o077)
   ensureDirectory(paths.data, 'ENGINE:DIRECTORY')
   const lock = acquireLock(paths.engineLock, 'engine')
-  const { memory } = config.engine
+  const { cpu_cores: cores, memory } = config.engine
+  const isolation = isolate({ cores, memory, database: paths.database })
+  log.info(isolation, 'isolated')
   const recovered = await recover({
     paths,
-    threads: config.engine.cpu_cores,
+    threads: cores,
     memory: Math.max(memory - ownMemory, memory / 2) / memoryPerByte,
     externalAccess: config.engine.external_access,
     now: Date.now,
   })
   log.info(recovered.report, 'recovered')
   const access = await Access.create({ auth: config.engine.auth, databaseId: recovered.databaseId, log })
-  const engine = new Engine(config, paths, log, recovered, access)
+  const engine = new Engine(config, paths, log, recovered, access, isolation)
   await engine.start()
   const code = await engine.ended
   lock.release()
@@ -69,6 +72,7 @@ class Engine {
   #paths: Paths
   #log: Log
   #recovered: Recovered
+  #isolation: Isolation
   #context: SessionContext
   #checkpoints: Checkpoints
   #access: Access
@@ -78,7 +82,7 @@ class Engine {
   #startedAt = Math.round(Date.now() - process.uptime() * 1000)
   #stopping = false
 
-  constructor(config: Config, paths: Paths, log: Log, recovered: Recovered, access: Access) {
+  constructor(config: Config, paths: Paths, log: Log, recovered: Recovered, access: Access, isolation: Isolation) {
     const { promise, resolve } = Promise.withResolvers<number>()
     this.ended = promise
     this.#end = resolve
@@ -86,6 +90,7 @@ class Engine {
     this.#paths = paths
     this.#log = log
     this.#recovered = recovered
+    this.#isolation = isolation
     const { database, connection, databaseId } = recovered
     const suspect = (reason: string): never => this.#fail(ExitCode.suspect, `the instance is suspect: ${reason}`)
     const writer = new JournalWriter({
@@ -261,6 +266,7 @@ class Engine {
       checkpointEvery: this.#context.kept.checkpointEvery,
       readOnlyReason: refusal,
       memoryBytes: process.memoryUsage.rss(),
+      isolation: this.#isolation,
     }
   }
 

@@ -42,6 +42,7 @@ test.before.each(async () => {
         checkpointEvery: null,
         readOnlyReason: null,
         memoryBytes: 1024,
+        isolation: { cpu: 'pinned to cores 2, 3', memory: "DuckDB's own limit (no cgroup v2 was delegated)" },
       },
       uptimeMs: 1_000_000,
       listen: { host: '127.0.0.1', port: 5433 },

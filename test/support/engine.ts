@@ -64,8 +64,7 @@ export class TestEngine {
       'engine:',
       ...[
         `listen: "127.0.0.1:${this.port}"`,
-        'cpu_cores: 2',
-        ...(engine.some((key) => key.startsWith('memory:')) ? [] : ['memory: 512MB']),
+        ...['cpu_cores: 2', 'memory: 512MB'].filter((line) => !engine.some((key) => key.startsWith(line.split(' ', 1)[0] as string))),
         ...engine,
       ].map((line) => `  ${line}`),
     ]
