@@ -11,7 +11,7 @@ import { fixture, type Supervised, supervise } from './fixture.ts'
 
 const test = suite('supervisor')
 const open: Supervised[] = []
-/** Milliseconds, on a machine that others load. `fault/restart-time` says how long it takes on its own. */
+/** Milliseconds, on a loaded machine. */
 const soon = 15_000
 
 function begin(options: Parameters<typeof supervise>[0]): Supervised {
@@ -96,11 +96,9 @@ test('the death of an adopted engine is noticed at once too', async () => {
   const it = begin({ engines: [['healthy']], directory: first.paths.data })
   await it.supervisor.start()
   await served(it)
-  const before = performance.now()
   process.kill(pid, 'SIGKILL')
-  await waitFor('its end to be noticed', () => it.supervisor.current === null)
+  await waitFor('its end to be noticed', () => it.supervisor.current === null, { deadline: soon })
   assert.is.not(await served(it), pid)
-  assert.ok(performance.now() - before < soon)
 })
 
 test('an engine that was found dead at the start is an incident whose downtime nobody knows', async () => {
