@@ -1,4 +1,4 @@
-// deadline: 400s
+// deadline: 900s
 // beside: others
 // Every labelled step of the engine: it is killed there, again while it recovers from that, and has lost, doubled and halved nothing.
 
@@ -10,6 +10,7 @@ import { listSegments, segmentHeaderBytes, segmentName } from '../../agent/journ
 import { flip } from '../fixtures/journal.ts'
 import { seededRandom } from '../support/random.ts'
 import { type Fault, labelsInCode } from './support/faults.ts'
+import { enginePoints, labelsOf, spillPoints } from './support/labels.ts'
 import { Lives } from './support/lives.ts'
 
 const test = suite('kill points')
@@ -17,58 +18,7 @@ const random = seededRandom('kill points')
 const passes = process.env.SOAK === undefined ? 1 : 10
 const struck = new Set<string>()
 
-/** Steps of an engine that serves; the number: hits that are sure to come under the clients' work. */
-const serving: Record<string, number> = {
-  'COMMIT:RESERVE': 20,
-  'COMMIT:DUCKDB': 20,
-  'COMMIT:APPEND': 20,
-  'COMMIT:APPENDED': 20,
-  'COMMIT:OWN': 2,
-  'GROUP:APPEND': 20,
-  'GROUP:COMMIT': 20,
-  'JOURNAL:WRITE': 20,
-  'JOURNAL:SYNC': 40,
-  'JOURNAL:DURABLE': 20,
-  'MARK:MOVE': 20,
-  'WIRE:ANSWER': 40,
-  'CHECKPOINT:BEGIN': 2,
-  'CHECKPOINT:WATERMARK': 2,
-  'CHECKPOINT:RUN': 2,
-  'CHECKPOINT:HOLD': 2,
-  'ENGINE:SETTINGS': 8,
-}
-/** The same; after these there is nothing to replay: ENGINE:STOP ends it in order, with a checkpoint. */
-const checkpointed: Record<string, number> = { 'CHECKPOINT:DONE': 2, 'ENGINE:STOP': 6 }
-/** Steps of every start on a journal that has something to replay; the number: its hits. */
-const starting: Record<string, number> = {
-  'ENGINE:DIRECTORY': 1,
-  'LOCK:DIRECTORY': 1,
-  'LOCK:OPEN': 2,
-  'LOCK:PID': 1,
-  'RECOVERY:DIRECTORY': 3,
-  'REPAIR:LEFTOVER': 3,
-  'REPAIR:UNBORN': 3,
-  'REPAIR:OPEN': 2,
-  'REPAIR:CUT': 1,
-  'REPAIR:REWRITE': 1,
-  'REPAIR:SYNC': 2,
-  'RECOVERY:OPEN': 1,
-  'RECOVERY:REPLAY': 1,
-  'REPLAY:COMMIT': 1,
-  'RECOVERY:REPLAYED': 1,
-  'JOURNAL:DIRECTORY': 1,
-  'SEGMENT:CREATE': 2,
-  'SEGMENT:HEADER': 1,
-  'SEGMENT:ALLOCATE': 1,
-  'SEGMENT:SYNC': 2,
-  'SEGMENT:ENTRY': 2,
-  'SEGMENT:DROP': 3,
-  'MARK:REPLACE': 8,
-  'MARK:OPEN': 2,
-  'LISTENER:SOCKET': 3,
-  'CONTROL:SOCKET': 3,
-  'ENGINE:FACTS': 8,
-}
+const { serving, checkpointed, starting, first, rotation, damaged } = enginePoints
 
 const killAt = (label: string, hits: number): Fault => ({ label, hit: random.int(1, hits), action: 'kill', partial: random.chance(0.5) })
 
@@ -93,7 +43,7 @@ for (let pass = 0; pass < passes; pass++) {
       lives.plan([])
       assert.ok(await lives.start())
       await lives.createTables()
-      const starts = random.shuffle(Object.keys(starting))
+      const starts = random.shuffle(Object.entries(starting))
       const ends = [...random.shuffle(Object.entries(serving)), ...random.shuffle(Object.entries(checkpointed))]
       for (const [i, [label, hits]] of ends.entries()) {
         await lives.engine.kill()
@@ -104,8 +54,8 @@ for (let pass = 0; pass < passes; pass++) {
         if (label === 'ENGINE:STOP') await lives.engine.control.shutdown({ checkpoint: true })
         await lives.ended()
         const share = Math.ceil(starts.length / Math.max(1, Object.keys(serving).length - i))
-        for (const start of starts.splice(0, share)) {
-          lives.plan([...prepareStart(start, lives), killAt(start, starting[start] as number)])
+        for (const [start, hits] of starts.splice(0, share)) {
+          lives.plan([...prepareStart(start, lives), killAt(start, hits)])
           if (!(await lives.start())) continue
           // The end before may have struck right after a checkpoint: there was nothing to replay.
           await lives.leaveSomethingToReplay()
@@ -128,7 +78,7 @@ for (let pass = 0; pass < passes; pass++) {
 test('killed at each step of the very first start', async () => {
   const lives = await Lives.prepare()
   try {
-    for (const [label, hits] of Object.entries({ 'IDENTITY:WRITE': 9, 'RECOVERY:CREATE': 1, 'RECOVERY:CHECKPOINT': 1 })) {
+    for (const [label, hits] of Object.entries(first)) {
       lives.plan([killAt(label, hits)])
       assert.not.ok(await lives.start())
     }
@@ -148,13 +98,13 @@ test('killed while the journal goes on to its next segment, and at each step of 
   // Together more than a segment; each is too small for a spill.
   const bulk = Array<string>(12).fill('INSERT INTO bulk SELECT i, repeat(chr((65 + i % 20)::INTEGER), 20000) FROM range(290) r(i)')
   try {
-    lives.plan([{ ...killAt('JOURNAL:ROTATE', 1), when: lives.working }])
+    lives.plan([{ ...killAt('JOURNAL:ROTATE', rotation['JOURNAL:ROTATE']), when: lives.working }])
     assert.ok(await lives.start())
     await lives.createTables()
     await lives.engine.sql('CREATE TABLE bulk (id INTEGER, v VARCHAR)', ...bulk)
     lives.work()
     await lives.ended()
-    lives.plan([{ ...killAt('SEGMENT:SEAL', 3), when: lives.working }])
+    lives.plan([{ ...killAt('SEGMENT:SEAL', rotation['SEGMENT:SEAL']), when: lives.working }])
     assert.ok(await lives.start())
     await lives.check()
     await lives.engine.sql(...bulk)
@@ -168,7 +118,7 @@ test('killed while the journal goes on to its next segment, and at each step of 
     await lives.engine.kill()
     // Acknowledged bytes go bad that the file has: nothing is lost but the evidence is kept.
     flip(listSegments(path.join(lives.engine.data, 'journal'))[0]?.file as string, 5000)
-    for (const [label, hits] of Object.entries({ 'REPAIR:QUARANTINE': 1, 'REPAIR:KEEP': 2, 'REPAIR:REASON': 8, 'REPAIR:REPLACE': 6 })) {
+    for (const [label, hits] of Object.entries(damaged)) {
       lives.plan([killAt(label, hits)])
       assert.not.ok(await lives.start())
     }
@@ -203,13 +153,24 @@ for (const label of ['JOURNAL:WRITE', 'JOURNAL:SYNC', 'MARK:MOVE']) {
   })
 }
 
-test('every step of the engine is among them', () => {
-  // Those of the agent, of an adoption, and of spilled transactions are not killed at here.
-  const others =
-    /^(ADOPTION|AGENT|COPY|CURSOR|DEADLETTER|DEMO|INCIDENT|LOG|QUARANTINE|RESTORE|RETENTION|SNAPSHOT|SPILL|SUPERVISOR|TAKEOVER):|:SPILL$/
+test('every step of the engine is among them, and every step of the program among those of a test', () => {
   assert.equal(
-    labelsInCode().filter((label) => !struck.has(label) && !others.test(label)),
+    labelsOf(enginePoints).filter((label) => !struck.has(label)),
     [],
+  )
+  // Those of the agent and of an adoption are not killed at.
+  const others = /^(ADOPTION|AGENT|COPY|CURSOR|DEADLETTER|DEMO|INCIDENT|LOG|QUARANTINE|RESTORE|RETENTION|SNAPSHOT|SUPERVISOR|TAKEOVER):/
+  const known = new Set([...labelsOf(enginePoints), ...labelsOf(spillPoints)])
+  const labels = labelsInCode()
+  assert.equal(
+    labels.filter((label) => !known.has(label) && !others.test(label)),
+    [],
+    'in no group',
+  )
+  assert.equal(
+    [...known].filter((label) => !labels.includes(label)),
+    [],
+    'no longer in the code',
   )
 })
 

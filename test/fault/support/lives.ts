@@ -18,6 +18,8 @@ import { waitFor } from '../../support/wait.ts'
 import { type Fault, type FaultPlan, faultEnvironment, traced } from './faults.ts'
 
 export const legs = 3
+/** Rows of 20 kB: more than a transaction holds in memory. */
+export const largeRows = 450
 const patience = 60_000
 
 /** What clients were told: in their order, so that the order of commits can be checked. */
@@ -103,24 +105,44 @@ export class Lives {
       'CREATE TABLE IF NOT EXISTS singles (id BIGINT PRIMARY KEY, note VARCHAR)',
       'CREATE TABLE IF NOT EXISTS legs (id BIGINT, leg INTEGER, amount INTEGER, PRIMARY KEY (id, leg))',
       'CREATE SEQUENCE IF NOT EXISTS numbers',
+      'CREATE TABLE IF NOT EXISTS large (id BIGINT, part INTEGER, v VARCHAR)',
     )
   }
 
-  /** Clients that write until the engine is gone or `rest` is called: two of single rows, one of transactions, one that orders checkpoints and probes. */
+  /** Clients that write until the engine is gone or `rest` is called: two of single rows, one of transactions; others order checkpoints, holds and probes. */
   work(): void {
-    fs.writeFileSync(this.working, '')
-    this.#stopped = false
-    this.#working = [
+    this.#begin(() => [
       this.#write(1, single),
       this.#write(2, single),
       this.#write(3, transaction),
       this.#loop(() => this.engine.control.checkpoint()),
-      this.#loop(async () => {
-        await this.engine.control.probe()
-        await (await this.engine.control.hold()).release()
-        await this.engine.sql('PRAGMA wal_autocheckpoint = 5000')
-      }),
-    ]
+      this.#loop(() => this.engine.control.probe()),
+      this.#loop(async () => (await this.engine.control.hold()).release()),
+      this.#loop(() => this.engine.sql('PRAGMA wal_autocheckpoint = 5000')),
+    ])
+  }
+
+  /** The same with transactions that spill: one client commits them, one rolls them back, one writes single rows. */
+  workLarge(): void {
+    this.#begin(() => [this.#write(1, single), this.#write(4, large), this.#loop(() => this.#forget())])
+  }
+
+  #begin(clients: () => Promise<unknown>[]): void {
+    fs.writeFileSync(this.working, '')
+    this.#stopped = false
+    this.#working = clients()
+  }
+
+  /** A large transaction that is rolled back: nobody may ever see its order. */
+  async #forget(): Promise<void> {
+    const client = await this.engine.connect()
+    try {
+      await client.query('BEGIN')
+      await client.query(insertLarge(this.#nextOrder++))
+      await client.query('ROLLBACK')
+    } finally {
+      await client.end().catch(() => {})
+    }
   }
 
   /** Ends the clients. */
@@ -130,6 +152,13 @@ export class Lives {
     this.#working = []
     fs.rmSync(this.working, { force: true })
     if (this.#unexpected !== undefined) throw this.#unexpected
+  }
+
+  /** A large transaction, acknowledged. */
+  async insertLarge(): Promise<void> {
+    const told: Told = { client: 4, order: this.#nextOrder++ }
+    await this.engine.sql(insertLarge(told.order))
+    this.acknowledged.push(told)
   }
 
   /** The engine, which serves, is killed with a transaction in its journal that its file does not have. */
@@ -143,9 +172,10 @@ export class Lives {
     const { recovery } = this.engine.control.hello
     assert.equal([recovery.gaps, recovery.refused, recovery.quarantined], [[], [], []], `after ${this.story.slice(-6).join(', ')}`)
     const rows = await this.engine.sql(
-      'SELECT id, 1 FROM singles UNION ALL SELECT id, CASE WHEN count(*) = 3 AND sum(amount) = 0 THEN 1 ELSE 0 END FROM legs GROUP BY id',
+      `SELECT id, true FROM singles UNION ALL SELECT id, count(*) = ${legs} AND sum(amount) = 0 FROM legs GROUP BY id
+       UNION ALL SELECT id, count(*) = ${largeRows} AND sum(length(v)) = ${largeRows * 20_000} FROM large GROUP BY id`,
     )
-    const found = new Map(rows.map(([id, whole]) => [Number(id), whole === '1']))
+    const found = new Map(rows.map(([id, whole]) => [Number(id), whole === 't']))
     assert.equal(
       [...found].filter(([, whole]) => !whole).map(([id]) => id),
       [],
@@ -181,11 +211,12 @@ export class Lives {
     })
     const signal = AbortSignal.timeout(patience)
     while (this.#lastDelivered < hello.durableSeq) {
+      signal.throwIfAborted()
       for (const { seq, changes } of await this.#consumer.read({ maxRows: 1000, maxDelayMs: 0, signal })) {
         assert.is(seq, this.#lastDelivered + 1, 'seqs come in order, without holes')
         this.#lastDelivered = seq
         for (const change of changes) {
-          if (change.kind !== 'insert' || !['singles', 'legs'].includes(change.table.name)) continue
+          if (change.kind !== 'insert' || !['singles', 'legs', 'large'].includes(change.table.name)) continue
           for (const id of new Set(change.rows.columns[0])) {
             const before = this.delivered.get(Number(id))
             assert.ok(before === undefined || before === seq, `order ${id} came at seq ${before} and ${seq}`)
@@ -196,7 +227,7 @@ export class Lives {
       await this.#consumer.confirm(this.#lastDelivered)
     }
     assert.equal([...this.delivered.keys()].sort(byNumber), [...found.keys()].sort(byNumber), 'the consumer has what is there')
-    for (const client of [1, 2, 3]) {
+    for (const client of [1, 2, 3, 4]) {
       const seqs = this.acknowledged.filter((told) => told.client === client).map(({ order }) => this.delivered.get(order) as number)
       assert.equal(seqs, [...seqs].sort(byNumber), `commits of client ${client} are in their order`)
     }
@@ -259,6 +290,17 @@ async function transaction(client: pg.Client, order: number): Promise<void> {
   for (let leg = 0; leg < legs; leg++) await client.query('INSERT INTO legs VALUES ($1, $2, $3)', [order, leg, leg === 0 ? 1 - legs : 1])
   const { command } = await client.query('COMMIT')
   if (command !== 'COMMIT') throw new Error(`COMMIT of order ${order} was answered ${command}`)
+}
+
+async function large(client: pg.Client, order: number): Promise<void> {
+  await client.query('BEGIN')
+  await client.query(insertLarge(order))
+  const { command } = await client.query('COMMIT')
+  if (command !== 'COMMIT') throw new Error(`COMMIT of order ${order} was answered ${command}`)
+}
+
+function insertLarge(order: number): string {
+  return `INSERT INTO large SELECT ${order}, i, repeat(chr((65 + i % 20)::INTEGER), 20000) FROM range(${largeRows}) r(i)`
 }
 
 function byNumber(one: number, other: number): number {

@@ -1,0 +1,80 @@
+/**
+ * Where the program is killed: every label in its code (faults.ts lists them), with the number of hits that are sure to come, one of which is
+ * chosen. Each test of a group fails when a label of its own was not struck, and one of them when a label in the code is in no group.
+ */
+
+export type Points = Readonly<Record<string, number>>
+
+/** test/fault/kill-points.test.ts */
+export const enginePoints = {
+  /** Of an engine that serves, under the clients' work. */
+  serving: {
+    'COMMIT:RESERVE': 20,
+    'COMMIT:DUCKDB': 20,
+    'COMMIT:APPEND': 20,
+    'COMMIT:APPENDED': 20,
+    'COMMIT:OWN': 2,
+    'GROUP:APPEND': 20,
+    'GROUP:COMMIT': 20,
+    'JOURNAL:WRITE': 20,
+    'JOURNAL:SYNC': 40,
+    'JOURNAL:DURABLE': 20,
+    'MARK:MOVE': 20,
+    'WIRE:ANSWER': 40,
+    'CHECKPOINT:BEGIN': 2,
+    'CHECKPOINT:WATERMARK': 2,
+    'CHECKPOINT:RUN': 2,
+    'CHECKPOINT:HOLD': 2,
+    'ENGINE:SETTINGS': 8,
+  },
+  /** The same; after these there is nothing to replay: ENGINE:STOP ends it in order, with a checkpoint. */
+  checkpointed: { 'CHECKPOINT:DONE': 2, 'ENGINE:STOP': 6 },
+  /** Of every start on a journal that has something to replay. */
+  starting: {
+    'ENGINE:DIRECTORY': 1,
+    'LOCK:DIRECTORY': 1,
+    'LOCK:OPEN': 2,
+    'LOCK:PID': 1,
+    'RECOVERY:DIRECTORY': 3,
+    'REPAIR:LEFTOVER': 3,
+    'REPAIR:UNBORN': 3,
+    'REPAIR:OPEN': 2,
+    'REPAIR:CUT': 1,
+    'REPAIR:REWRITE': 1,
+    'REPAIR:SYNC': 2,
+    'RECOVERY:OPEN': 1,
+    'RECOVERY:REPLAY': 1,
+    'REPLAY:COMMIT': 1,
+    'RECOVERY:REPLAYED': 1,
+    'JOURNAL:DIRECTORY': 1,
+    'SEGMENT:CREATE': 2,
+    'SEGMENT:HEADER': 1,
+    'SEGMENT:ALLOCATE': 1,
+    'SEGMENT:SYNC': 2,
+    'SEGMENT:ENTRY': 2,
+    'SEGMENT:DROP': 3,
+    'MARK:REPLACE': 8,
+    'MARK:OPEN': 2,
+    'LISTENER:SOCKET': 3,
+    'CONTROL:SOCKET': 3,
+    'ENGINE:FACTS': 8,
+  },
+  /** Of the very first start. */
+  first: { 'IDENTITY:WRITE': 9, 'RECOVERY:CREATE': 1, 'RECOVERY:CHECKPOINT': 1 },
+  rotation: { 'JOURNAL:ROTATE': 1, 'SEGMENT:SEAL': 3 },
+  /** Of a start that puts a damaged segment aside. */
+  damaged: { 'REPAIR:QUARANTINE': 1, 'REPAIR:KEEP': 2, 'REPAIR:REASON': 8, 'REPAIR:REPLACE': 6 },
+} satisfies Record<string, Points>
+
+/** test/fault/spill-points.test.ts */
+export const spillPoints = {
+  writing: { 'SPILL:CREATE': 2, 'SPILL:HEADER': 1, 'SPILL:WRITE': 16, 'SPILL:SYNC': 2, 'SPILL:ENTRY': 2, 'SPILL:DISCARD': 3 },
+  /** Of a start with three spilled transactions to replay, and a spill that nothing refers to. */
+  starting: { 'REPAIR:SPILL': 3, 'RECOVERY:REPLAY': 1, 'REPLAY:COMMIT': 3, 'RECOVERY:REPLAYED': 1 },
+  /** Of a start that puts a damaged spill aside. */
+  damaged: { 'REPAIR:QUARANTINE': 1, 'REPAIR:REASON': 8, 'REPAIR:SPILL': 5 },
+} satisfies Record<string, Points>
+
+export function labelsOf(groups: Readonly<Record<string, Points>>): string[] {
+  return Object.values(groups).flatMap((points) => Object.keys(points))
+}
