@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs DaemonGuard as a systemd service, or removes it. `./install.sh --help` says how; --dry-run shows every step.
+# Installs DaemonGuard as a systemd service (root: of the system, else: of the user who runs it), or removes it. `./install.sh --help` says how; --dry-run shows every step.
 # Safe to run again: it upgrades, puts the old version back if the new one does not become healthy, and never touches an existing
 # configuration or data. `daemonguard service install` runs this very script, out of the executable.
 set -eu
@@ -13,6 +13,7 @@ cache_dir=/var/cache/daemonguard
 run_dir=/run/daemonguard
 unit_dir=/etc/systemd/system
 healthy_within=60
+of_user=no
 
 here=$(cd "$(dirname "$0")" && pwd)
 action=install
@@ -40,8 +41,9 @@ An upgrade that does not become healthy is taken back by itself. The engine goes
   --dry-run    print what would be done, change nothing
   --help       this text
 
-It installs /usr/local/bin/daemonguard, /etc/daemonguard/config.yaml (never overwritten), /var/lib/daemonguard (data) and
-the unit daemonguard.service, which runs as the user daemonguard.
+As root it installs /usr/local/bin/daemonguard, /etc/daemonguard/config.yaml (never overwritten), /var/lib/daemonguard (data) and
+the unit daemonguard.service, which runs as the user daemonguard. As anybody else: ~/.local/bin/daemonguard,
+~/.config/daemonguard/config.yaml, ~/.local/share/daemonguard and a unit of your own (systemctl --user).
 EOF
 }
 
@@ -60,7 +62,14 @@ usage_error() {
 
 # Every change goes through here, so that --dry-run shows exactly what would be done.
 run() {
-  if [ "$dry_run" = yes ]; then say "would run: $*"; else "$@"; fi
+  if [ "$dry_run" = no ]; then
+    "$@"
+  elif [ "$1" = ctl ]; then
+    shift
+    say "would run: $(ctl_text "$@")"
+  else
+    say "would run: $*"
+  fi
 }
 
 # put_file MODE DESTINATION: standard input becomes the file, whole or not at all.
@@ -85,11 +94,30 @@ clean_up() {
   [ -z "$download" ] || rm -rf "$download"
 }
 
-has_systemd() { [ -z "$root" ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
+# systemctl, of the system or of the user.
+ctl() {
+  if [ "$of_user" = yes ]; then systemctl --user "$@"; else systemctl "$@"; fi
+}
+
+ctl_text() {
+  if [ "$of_user" = yes ]; then say "systemctl --user $*"; else say "systemctl $*"; fi
+}
+
+has_systemd() {
+  [ -z "$root" ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1 || return 1
+  [ "$of_user" = no ] || systemctl --user show-environment >/dev/null 2>&1
+}
+
+# The command line of a program that has no default place for its configuration.
+program() {
+  if [ "$of_user" = yes ]; then say "$bin_dir/$name $* -c $config_dir/config.yaml"; else say "$name $*"; fi
+}
 
 # As the service's user, with a cache of its own that goes away: the program unpacks its libraries there.
 as_service_user() {
-  if command -v runuser >/dev/null 2>&1; then
+  if [ "$of_user" = yes ]; then
+    env "XDG_CACHE_HOME=$unfinished/cache" "$@"
+  elif command -v runuser >/dev/null 2>&1; then
     runuser -u "$user" -- env "XDG_CACHE_HOME=$unfinished/cache" "$@"
   else
     # The program and its arguments are ours and hold no blank.
@@ -130,11 +158,34 @@ parse_arguments() {
   esac
 }
 
-require_linux_and_root() {
+require_linux() {
   [ "$(uname -s)" = Linux ] || fail "this installs on Linux, not on $(uname -s)"
-  if [ -z "$root" ] && [ "$dry_run" = no ] && [ "$(id -u)" -ne 0 ]; then
-    fail 'a system service is installed by root' "sudo $0, or without installing: ./daemonguard run -c config.yaml"
-  fi
+}
+
+# Without root it is a service of this user, in the places that the XDG base directory specification and systemd give to users.
+choose_places() {
+  if [ -n "$root" ] || [ "$(id -u)" -eq 0 ]; then return 0; fi
+  of_user=yes
+  user=$(id -un)
+  [ -d "${HOME:-}" ] || fail 'HOME names no directory' "as root it becomes a service of the system: sudo $0"
+  case $HOME in
+    *[[:space:]#]*) fail "systemd cannot start a program below $HOME" "as root it becomes a service of the system: sudo $0" ;;
+  esac
+  config_home=${XDG_CONFIG_HOME:-$HOME/.config}
+  bin_dir=$HOME/.local/bin
+  config_dir=$config_home/$name
+  unit_dir=$config_home/systemd/user
+  data_dir=${XDG_DATA_HOME:-$HOME/.local/share}/$name
+  cache_dir=${XDG_CACHE_HOME:-$HOME/.cache}/$name
+  run_dir=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/$name
+}
+
+# The unit for this user's own systemd, which has no users to change to, and cannot wall anything off.
+user_unit() {
+  printf '%s\n' "$unit" | sed \
+    -e '/^User=/d' -e '/^Group=/d' -e '/^StateDirectory/d' -e '/^CacheDirectory/d' -e '/^After=local-fs/d' \
+    -e '/^# It may write to its own directories only/,/^SystemCallErrorNumber=/d' \
+    -e "s#/usr/local/bin/#$bin_dir/#g" -e "s#/etc/$name/#$config_dir/#g" -e 's/^WantedBy=.*/WantedBy=default.target/'
 }
 
 # A URL becomes a file that its checksum vouches for; the connection need not be trusted then.
@@ -194,10 +245,11 @@ find_executable() {
     [ -n "$unit" ] || [ ! -f "$candidate" ] || unit=$(cat "$candidate")
   done
   [ -n "$unit" ] || fail "no $name.service beside this script or in build/"
+  [ "$of_user" = no ] || unit=$(user_unit)
 }
 
 create_user() {
-  [ -z "$root" ] || return 0
+  if [ -n "$root" ] || [ "$of_user" = yes ]; then return 0; fi
   if ! getent group "$user" >/dev/null; then run groupadd --system "$user"; fi
   if ! getent passwd "$user" >/dev/null; then
     run useradd --system --gid "$user" --home-dir "$data_dir" --no-create-home --shell /usr/sbin/nologin "$user"
@@ -207,6 +259,7 @@ create_user() {
 create_directories() {
   run mkdir -p "$root$bin_dir" "$root$config_dir" "$root$data_dir" "$root$unit_dir"
   run chmod 0700 "$root$data_dir"
+  [ "$of_user" = no ] || { run chmod 0700 "$config_dir" && return 0; }
   run chmod 0750 "$root$config_dir"
   own "$user:$user" "$root$data_dir"
   own "root:$user" "$root$config_dir"
@@ -218,16 +271,26 @@ write_config() {
     say "kept: $config"
     return
   fi
+  members="members of the group $user"
+  [ "$of_user" = no ] || members="$user alone"
   put_file 0640 "$config" <<EOF
-# DaemonGuard. Every key and its default: config.example.yaml. After a change: daemonguard check && systemctl restart $name
+# DaemonGuard. Every key and its default: config.example.yaml. After a change: $(program check) && $(ctl_text restart $name)
 agent:
   data_dir: $data_dir
 engine:
-  # psql -h $run_dir -p 5433, for members of the group $user; and 127.0.0.1:5433
+  # psql -h $run_dir -p 5433, for ${members}; and 127.0.0.1:5433
   socket_dir: $run_dir
 plugins: {}
 EOF
-  own "root:$user" "$config"
+  [ "$of_user" = yes ] || own "root:$user" "$config"
+}
+
+make_run_dir() {
+  if [ "$of_user" = no ]; then
+    install -d -m 0750 -o "$user" -g "$user" "$run_dir"
+  elif ! mkdir -p "$run_dir" 2>/dev/null; then
+    fail "the directory for the socket cannot be made: $run_dir" 'log in on a console or by ssh, so that the system makes a runtime directory for you (XDG_RUNTIME_DIR)'
+  fi
 }
 
 # The new program reads the configuration before anything of the old one is replaced.
@@ -246,8 +309,8 @@ install_executable() {
   if [ -z "$root" ]; then
     rm -rf "$unfinished/cache"
     mkdir "$unfinished/cache"
-    chown "$user:$user" "$unfinished/cache"
-    [ -d "$run_dir" ] || install -d -m 0750 -o "$user" -g "$user" "$run_dir"
+    [ "$of_user" = yes ] || chown "$user:$user" "$unfinished/cache"
+    [ -d "$run_dir" ] || make_run_dir
     as_service_user "$unfinished/$name" check -c "$config_dir/config.yaml" ||
       fail "$version refuses $config_dir/config.yaml; nothing was replaced" "correct it, then run install.sh again"
   fi
@@ -266,22 +329,30 @@ start_service() {
   printf '%s\n' "$unit" | put_file 0644 "$root$unit_dir/$name.service"
   [ -z "$root" ] || return 0
   if ! has_systemd; then
+    if [ "$of_user" = yes ]; then
+      say "No systemd of the user $user can be reached, so no service was started. Run the agent under the supervisor that you have:"
+      say "  $(program run)"
+      return
+    fi
     say "This machine runs no systemd, so no service was started. Run the agent under the supervisor that it has, as the user $user:"
     say "  install -d -m 0750 -o $user -g $user $run_dir     (after each boot)"
     say "  su -s /bin/sh $user -c '$bin_dir/$name run -c $config_dir/config.yaml'"
     return
   fi
-  run systemctl daemon-reload
-  run systemctl enable --quiet "$name"
+  run ctl daemon-reload
+  run ctl enable --quiet "$name"
   if [ "$dry_run" = yes ]; then
-    run systemctl restart "$name"
+    run ctl restart "$name"
   elif restart_service; then
     say "$status"
-    say "running: systemctl status $name; psql -h 127.0.0.1 -p 5433; $name status"
+    say "running: $(ctl_text status $name); psql -h 127.0.0.1 -p 5433; $(program status)"
+    if [ "$of_user" = yes ] && [ "$(loginctl show-user "$user" --property=Linger --value 2>/dev/null)" != yes ]; then
+      say "It ends with your last session. So that it goes on, and starts with the machine: loginctl enable-linger $user"
+    fi
   else
     printf '%s\n' "$status" >&2
-    journalctl -u "$name" -n 20 --no-pager >&2 || true
-    [ -n "${previous:-}" ] || fail "$name was installed, but it is not healthy; above is why" "systemctl status $name; $name status"
+    if [ "$of_user" = yes ]; then journalctl --user -u "$name" -n 20 --no-pager >&2 || true; else journalctl -u "$name" -n 20 --no-pager >&2 || true; fi
+    [ -n "${previous:-}" ] || fail "$name was installed, but it is not healthy; above is why" "$(ctl_text status $name); $(program status)"
     roll_back
   fi
 }
@@ -290,18 +361,18 @@ roll_back() {
   say 'the new version does not become healthy: the old one is put back'
   mv -f "$previous/$name" "$bin_dir/$name"
   mv -f "$previous/$name.service" "$unit_dir/$name.service"
-  systemctl daemon-reload
+  ctl daemon-reload
   if restart_service; then
     fail "the upgrade to $version failed, above is why; the version before it runs again, healthy"
   fi
   printf '%s\n' "$status" >&2
-  fail "the upgrade to $version failed, and the version before it, which was put back, is not healthy either" "systemctl status $name; $name status"
+  fail "the upgrade to $version failed, and the version before it, which was put back, is not healthy either" "$(ctl_text status $name); $(program status)"
 }
 
 # Restarts the service and waits until it is healthy; $status is what it says of itself.
 restart_service() {
-  status="systemctl restart $name failed"
-  systemctl restart "$name" || return 1
+  status="$(ctl_text restart $name) failed"
+  ctl restart "$name" || return 1
   wait_until_healthy
 }
 
@@ -309,27 +380,27 @@ wait_until_healthy() {
   waited=0
   until status=$("$bin_dir/$name" status -c "$config_dir/config.yaml" 2>&1); do
     [ "$waited" -lt "$healthy_within" ] || return 1
-    [ "$(systemctl is-failed "$name")" != failed ] || return 1
+    [ "$(ctl is-failed "$name")" != failed ] || return 1
     sleep 1
     waited=$((waited + 1))
   done
 }
 
 uninstall() {
-  if has_systemd && [ -f "$unit_dir/$name.service" ]; then run systemctl disable --now --quiet "$name"; fi
+  if has_systemd && [ -f "$unit_dir/$name.service" ]; then run ctl disable --now --quiet "$name"; fi
   if [ -z "$root" ] && [ -x "$bin_dir/$name" ] && [ -f "$config_dir/config.yaml" ]; then
     # The engine outlives its agent. It is stopped by its own command, which checkpoints first.
     run "$bin_dir/$name" stop --engine -c "$config_dir/config.yaml" ||
-      fail 'the engine could not be stopped; nothing was removed' "$name stop --engine; then run install.sh --uninstall again"
+      fail 'the engine could not be stopped; nothing was removed' "$(program stop --engine); then run install.sh --uninstall again"
   fi
   run rm -rf "$root$bin_dir/$name" "$root$unit_dir/$name.service" "$root$cache_dir" "$root$run_dir"
-  if has_systemd; then run systemctl daemon-reload; fi
+  if has_systemd; then run ctl daemon-reload; fi
   if [ "$purge" = no ]; then
     say "kept: $root$data_dir and $root$config_dir (install.sh --uninstall --purge removes them)"
     return
   fi
   run rm -rf "$root$data_dir" "$root$config_dir"
-  if [ -z "$root" ]; then
+  if [ -z "$root" ] && [ "$of_user" = no ]; then
     if getent passwd "$user" >/dev/null; then
       run userdel "$user" || fail "everything was removed but the user $user, under which something still runs" "ps -u $user; then userdel $user"
     fi
@@ -338,7 +409,8 @@ uninstall() {
 }
 
 parse_arguments "$@"
-require_linux_and_root
+require_linux
+choose_places
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

@@ -13,7 +13,7 @@ const verbs = ['install', 'uninstall', 'start', 'stop', 'restart', 'status'] as 
 const command: Command = {
   usage: 'service install|uninstall|start|stop|restart|status [--purge] [--dry-run]',
   help: [
-    'install    this executable becomes the service daemonguard (systemd), or upgrades it; waits until it is healthy, else puts the old one back.',
+    'install    this executable becomes the service daemonguard (systemd; without root: of this user), or upgrades it; waits until it is healthy, else puts the old one back.',
     'uninstall  removes it; data and configuration stay, unless --purge is given.',
     'start, stop, restart  the agent; the engine goes on. To stop that too: service stop, then stop --engine.',
     'status     what systemd says: exit code 0 when it runs. What DaemonGuard says: daemonguard status.',
@@ -29,7 +29,8 @@ const command: Command = {
     if (verb === 'install' || verb === 'uninstall') return await script(verb, call)
     if (call.values.purge === true || call.values['dry-run'] === true)
       throw new UsageError(`service ${verb} takes no options`, 'daemonguard service --help')
-    return (await execute('systemctl', [verb, 'daemonguard'])) === 0 ? ExitCode.ok : ExitCode.failed
+    const manager = process.getuid?.() === 0 ? [] : ['--user']
+    return (await execute('systemctl', [...manager, verb, 'daemonguard'])) === 0 ? ExitCode.ok : ExitCode.failed
   },
 }
 export default command

@@ -22,14 +22,19 @@ const rounds = soak ? 2 : 1
 const socket = '/run/daemonguard'
 let machine: Container
 let before: string[]
+let distribution: string
 
 test.before(async () => {
-  const dist = path.dirname(await builtExecutable())
+  distribution = path.dirname(await builtExecutable())
   machine = await Container.boot()
   before = await files()
-  for (const name of ['daemonguard', 'daemonguard.service', 'install.sh', 'SHA256SUMS'])
-    fs.cpSync(path.join(dist, name), path.join(machine.root, 'opt/dist', name))
+  copyDistribution()
 })
+
+function copyDistribution(): void {
+  for (const name of ['daemonguard', 'daemonguard.service', 'install.sh', 'SHA256SUMS'])
+    fs.cpSync(path.join(distribution, name), path.join(machine.root, 'opt/dist', name))
+}
 
 test.after(() => machine?.stop())
 
@@ -235,6 +240,39 @@ test('uninstalling keeps the data, purging leaves nothing: the files are those o
   )
   for (const file of ['passwd', 'group', 'shadow', 'gshadow'])
     assert.not.match(fs.readFileSync(path.join(machine.root, 'etc', file), 'utf8'), /daemonguard/, file)
+})
+
+test('without root it is a service of the user, under their own systemd; uninstalled, it leaves nothing in their home', async () => {
+  copyDistribution()
+  await machine.must('useradd', '--create-home', 'trader')
+  const uid = (await machine.must('id', '-u', 'trader')).trim()
+  const home = '/home/trader'
+  const asTrader = (...command: [string, ...string[]]) =>
+    machine.run(...(['runuser', '-u', 'trader', '--', 'env', `HOME=${home}`, `XDG_RUNTIME_DIR=/run/user/${uid}`] as const), ...command)
+  await machine.must('loginctl', 'enable-linger', 'trader')
+  await waitFor('the systemd of the user', async () => (await asTrader('systemctl', '--user', 'show-environment')).code === 0, {
+    deadline: patience,
+  })
+  const homeFiles = async () => (await machine.must('find', home, '-not', '-type', 'd')).split('\n').sort()
+  const was = await homeFiles()
+  const { code, stdout, stderr } = await asTrader('sh', '/opt/dist/install.sh')
+  assert.is(code, 0, stdout + stderr)
+  assert.match(stdout, /all is well/)
+  const daemonguard = [`${home}/.local/bin/daemonguard`, 'status', '--json', '-c', `${home}/.config/daemonguard/config.yaml`] as const
+  const facts = async () => JSON.parse((await asTrader(...daemonguard)).stdout) as Status
+  const first = await facts()
+  assert.ok(commandLines().some((line) => line.includes(`${home}/.local/bin/daemonguard\0engine`)))
+  assert.is((await asTrader('systemctl', '--user', 'restart', 'daemonguard')).code, 0)
+  await waitFor('the next agent adopts the engine', async () => (await facts()).engine.status?.pid === first.engine.status?.pid, {
+    deadline: patience,
+  })
+  const removed = await asTrader('sh', '/opt/dist/install.sh', '--uninstall', '--purge')
+  assert.is(removed.code, 0, removed.stdout + removed.stderr)
+  assert.equal(await homeFiles(), was)
+  assert.equal(
+    commandLines().filter((line) => line.includes('daemonguard')),
+    [],
+  )
 })
 
 test.run()

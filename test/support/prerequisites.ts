@@ -30,6 +30,8 @@ const tools = path.resolve(import.meta.dirname, '../.tools')
 /** What test/support/container.ts boots: a Debian with systemd, made once. */
 export const debianTree = path.join(tools, 'bookworm')
 const debianMark = path.join(tools, 'bookworm.complete')
+/** The last two: users have a systemd of their own. */
+const debianPackages = 'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd'
 /** Written after a complete installation: an interrupted one is done again. */
 const chdbMark = path.join(tools, `chdb-${chdbVersion}.complete`)
 
@@ -65,7 +67,7 @@ const prerequisites: readonly Prerequisite[] = [
     install: 'SOAK=1 npm test -- build/service (as root, on Debian)',
     // Two minutes of a fresh machine: only the soak takes them. A tree that is there is used by every run.
     ...(soak ? { packages: ['systemd-container', 'debootstrap'], bring: bringDebian } : {}),
-    present: () => findProgram('systemd-nspawn') !== null && process.getuid?.() === 0 && fs.existsSync(debianMark),
+    present: () => findProgram('systemd-nspawn') !== null && process.getuid?.() === 0 && hasDebian(),
     optional: true,
   },
 ]
@@ -179,14 +181,19 @@ function bringChdb(): void {
   fs.writeFileSync(chdbMark, '')
 }
 
+/** Whole, and with all that is asked of it today. */
+function hasDebian(): boolean {
+  return fs.existsSync(debianMark) && fs.readFileSync(debianMark, 'utf8') === debianPackages
+}
+
 function bringDebian(): void {
   if (process.getuid?.() !== 0) throw new Error('only root can make and boot a container')
   process.stderr.write('making a Debian with systemd in test/.tools (210 MB, once) …\n')
   fs.rmSync(debianTree, { recursive: true, force: true })
-  run('debootstrap', ['--variant=minbase', '--include=systemd,systemd-sysv,dbus', 'bookworm', debianTree])
+  run('debootstrap', ['--variant=minbase', `--include=${debianPackages}`, 'bookworm', debianTree])
   // Packages that were unpacked already would be copied into every container.
   fs.rmSync(path.join(debianTree, 'var/cache/apt/archives'), { recursive: true, force: true })
-  fs.writeFileSync(debianMark, '')
+  fs.writeFileSync(debianMark, debianPackages)
 }
 
 /** Runs a program without input; throws with all that it printed when it fails. */
