@@ -11,10 +11,30 @@ import { type Label, step } from './step.ts'
 export const fileMode = 0o600
 export const directoryMode = 0o700
 
-/** Creates a directory and its parents with mode 0700; an existing one is left as it is. */
+/**
+ * Creates a directory and its parents with mode 0700, durably, the outermost first; an existing one is left as it is. Without this a power cut
+ * could take away a directory with all the fsynced files in it.
+ */
 export function ensureDirectory(directory: string, label: Label): void {
-  step(label, 'mkdir', directory)
-  fs.mkdirSync(directory, { recursive: true, mode: directoryMode })
+  const missing: string[] = []
+  let there = path.resolve(directory)
+  for (; !fs.existsSync(there); there = path.dirname(there)) missing.unshift(there)
+  // Whoever made it may have died before its entry was durable.
+  syncEntry(there, label)
+  for (const next of missing) {
+    step(label, 'mkdir', next)
+    fs.mkdirSync(next, { recursive: true, mode: directoryMode })
+    syncEntry(next, label)
+  }
+}
+
+/** Makes the entry of a directory durable. A parent that may be passed through, but not read, is not ours to care for. */
+function syncEntry(directory: string, label: Label): void {
+  try {
+    syncDirectory(path.dirname(directory), label)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error
+  }
 }
 
 /** Makes the directory's entries (creations, renames, removals) durable. A no-op on Windows, where directories can't be opened. */

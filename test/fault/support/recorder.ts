@@ -1,0 +1,122 @@
+/**
+ * Turns the steps of a process (agent/step.ts) into events of a disk: what it writes, what it asks to be made durable and when that has
+ * ended, and what it has told its clients. From them test/fault/support/lossy-disk.ts builds what a power cut at any moment can leave.
+ */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import type { Step } from '../../../agent/step.ts'
+
+export type DiskEvent = { label: string; pid: number } & (
+  | { e: 'directory'; path: string }
+  /** A new file; others are known by their inode from the event that created them, since they are renamed. */
+  | { e: 'create'; path: string; ino: number }
+  | { e: 'write'; ino: number; at: number; data: Buffer }
+  | { e: 'zeros'; ino: number; at: number; count: number }
+  | { e: 'cut'; ino: number; length: number }
+  /** An fsync begins, and has ended: it covers what was written before it began. */
+  | { e: 'syncing'; ino: number }
+  | { e: 'synced'; ino: number }
+  | { e: 'rename'; from: string; to: string }
+  | { e: 'link'; from: string; to: string }
+  /** A file, or a directory with all that is in it. */
+  | { e: 'remove'; path: string }
+  | { e: 'syncing-directory'; path: string }
+  | { e: 'synced-directory'; path: string }
+  /** DuckDB's file, which it writes itself, as it is before a checkpoint (or before DuckDB opens it), and as it is after one. */
+  | { e: 'content'; moment: 'before' | 'after'; path: string; ino: number; copy: string }
+  /** The process has died: an fsync that it had begun proves nothing. */
+  | { e: 'killed' }
+  /** Somebody has been told something, which must hold from now on. */
+  | { e: 'told'; what: unknown }
+)
+
+/** An event without what every event has. */
+export type Detail = DiskEvent extends infer Event ? (Event extends DiskEvent ? Omit<Event, 'label' | 'pid'> : never) : never
+export type Tell = (event: Detail, label: string) => void
+
+export interface RecorderOptions {
+  tell: Tell
+  /** DuckDB's file; copies of it go to `<copies>.<number>`. */
+  database?: string
+  copies?: string
+}
+
+const inodeOf = (target: string | number) => (typeof target === 'number' ? fs.fstatSync(target) : fs.statSync(target)).ino
+
+/** Watches the steps of this process. */
+export function recorder({ tell, database, copies }: RecorderOptions): (step: Step) => void {
+  const absent = new Set<string>()
+  /** Files that are being copied by one call, which no step describes: they are read when their fsync begins. */
+  const copying = new Set<string>()
+  let count = 0
+  const keepContent = (moment: 'before' | 'after', label: string) => {
+    if (database === undefined || !fs.existsSync(database)) return
+    const copy = `${copies}.${process.pid}.${count++}`
+    fs.copyFileSync(database, copy)
+    tell({ e: 'content', moment, path: database, ino: inodeOf(database), copy }, label)
+  }
+  return ({ label, kind, target, detail, at }) => {
+    const file = target as string
+    switch (kind) {
+      case 'mkdir':
+        for (const missing of missingDirectories(file)) tell({ e: 'directory', path: missing }, label)
+        return
+      case 'open':
+        if (!fs.existsSync(file)) absent.add(file)
+        return
+      case 'opened': {
+        const { ino, size } = fs.fstatSync(detail as number)
+        if (absent.delete(file)) tell({ e: 'create', path: file, ino }, label)
+        // Opened with `w`: what was in it is gone.
+        else if (size === 0) tell({ e: 'cut', ino, length: 0 }, label)
+        return
+      }
+      case 'write':
+        return tellWrite(tell, label, inodeOf(target), at, Buffer.from(detail as Uint8Array))
+      case 'cut':
+        return tell({ e: 'cut', ino: inodeOf(target), length: detail as number }, label)
+      case 'copy':
+        copying.add(detail as string)
+        return
+      case 'sync': {
+        const ino = inodeOf(target)
+        for (const copy of copying) {
+          if (!fs.existsSync(copy) || inodeOf(copy) !== ino) continue
+          copying.delete(copy)
+          tell({ e: 'create', path: copy, ino }, label)
+          tell({ e: 'write', ino, at: 0, data: fs.readFileSync(copy) }, label)
+        }
+        return tell({ e: 'syncing', ino }, label)
+      }
+      case 'synced':
+        return tell({ e: 'synced', ino: inodeOf(target) }, label)
+      case 'rename':
+      case 'link':
+        return tell({ e: kind, from: file, to: detail as string }, label)
+      case 'remove':
+        if (fs.existsSync(file)) tell({ e: 'remove', path: file }, label)
+        return
+      case 'sync-directory':
+        if (label === 'RECOVERY:CHECKPOINT') keepContent('after', label)
+        return tell({ e: 'syncing-directory', path: file }, label)
+      case 'synced-directory':
+        return tell({ e: 'synced-directory', path: file }, label)
+      case 'step':
+        if (label === 'RECOVERY:OPEN' || label === 'CHECKPOINT:RUN' || label === 'RECOVERY:CHECKPOINT') keepContent('before', label)
+        if (label === 'CHECKPOINT:DONE') keepContent('after', label)
+    }
+  }
+}
+
+function tellWrite(tell: Tell, label: string, ino: number, at: number, data: Buffer): void {
+  const isZero = data.length > 0 && data[0] === 0 && data.compare(data, 1, data.length, 0, data.length - 1) === 0
+  tell(isZero ? { e: 'zeros', ino, at, count: data.length } : { e: 'write', ino, at, data }, label)
+}
+
+/** Those that `directory` needs and that are not there, outermost first. */
+function missingDirectories(directory: string): string[] {
+  const missing: string[] = []
+  for (let at = directory; !fs.existsSync(at); at = path.dirname(at)) missing.unshift(at)
+  return missing
+}
