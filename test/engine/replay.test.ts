@@ -5,7 +5,7 @@
 
 import fs from 'node:fs'
 import { suite } from 'uvu'
-import { seededRandom } from '../support/random.ts'
+import { seededRandom, seedOf } from '../support/random.ts'
 import { soak, timeIsUp } from '../support/soak.ts'
 import { ReplayRig } from './support/replay-rig.ts'
 import { shrunk } from './support/shrinking.ts'
@@ -14,7 +14,7 @@ import { Workload } from './support/workload.ts'
 
 const test = suite('replay')
 const count = Number(process.env.COUNT ?? (soak ? 5_000 : 200))
-const base = process.env.SEED === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(process.env.SEED)
+const base = seedOf('replay')
 const shrinkingMs = 120_000
 /** Workloads that one engine sees, one after another; then it is killed, and what it recovers is compared as well. */
 const perEngine = 10

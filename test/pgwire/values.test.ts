@@ -12,9 +12,10 @@ import { printerOf } from '../../agent/engine/pgwire/text.ts'
 import { modifierOf, Oid, oidOf } from '../../agent/engine/pgwire/types.ts'
 import type { SqlError } from '../../agent/engine/sql-error.ts'
 import type { Cell, ColumnType, ScalarKind } from '../../agent/journal/types.ts'
+import { seedOf } from '../support/random.ts'
 
 const test = suite('values')
-const seed = process.env.SEED ? Number(process.env.SEED) : Date.now() % 2 ** 31
+const seed = seedOf('values')
 
 const scalar = (kind: ScalarKind): ColumnType => ({ kind })
 const list = (child: ColumnType): ColumnType => ({ kind: 'LIST', child })

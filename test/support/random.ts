@@ -1,4 +1,9 @@
-/** Seeded randomness: every run prints its seed, and `SEED=<n>` repeats it. */
+/**
+ * Seeded randomness. Every run prints its seed, and `SEED=<n>` sets it. Without that, `npm test` draws the same each time, so that what has
+ * passed passes again; it is the soak that takes a new seed for every run.
+ */
+
+import { createHash } from 'node:crypto'
 
 export interface Random {
   readonly seed: number
@@ -14,8 +19,8 @@ export interface Random {
   bytes(length: number): Uint8Array
 }
 
-/** A generator (mulberry32) seeded by `seed`, else by env SEED, else by chance; prints the seed, labelled. */
-export function seededRandom(label: string, seed = seedFromEnvironment()): Random {
+/** A generator (mulberry32) seeded by `seed`, else by env SEED, else by the label; prints the seed, labelled. */
+export function seededRandom(label: string, seed = seedOf(label)): Random {
   process.stdout.write(`[${label}: SEED=${seed}] `)
   let state = seed >>> 0
   function float(): number {
@@ -49,9 +54,10 @@ export function seededRandom(label: string, seed = seedFromEnvironment()): Rando
   }
 }
 
-function seedFromEnvironment(): number {
+/** The seed that a run with this label has. */
+export function seedOf(label: string): number {
   const given = process.env.SEED
-  if (given === undefined || given === '') return Math.floor(Math.random() * 2 ** 31)
+  if (given === undefined || given === '') return createHash('sha256').update(label).digest().readUInt32LE(0) >>> 1
   const seed = Number(given)
   if (!Number.isSafeInteger(seed)) throw new Error(`SEED=${given} is not an integer`)
   return seed
