@@ -51,7 +51,7 @@ export function syncDirectory(directory: string, label: Label): void {
 }
 
 /** Makes the content of a closed file durable. */
-function syncFile(file: string, label: Label): void {
+export function syncFile(file: string, label: Label): void {
   const fd = fs.openSync(file, 'r+')
   try {
     syncOpen(fd, label)

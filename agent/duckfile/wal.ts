@@ -13,6 +13,12 @@ const objectEnd = Buffer.from([0xff, 0xff])
 /** A header is shorter than this: type, version, 16 bytes of identifier, an iteration. */
 const longestHeader = 128
 const entryHeaderBytes = 16
+/** Entries that are no part of a commit: a checkpoint is under way; what stands before is complete. */
+const checkpointNotes = [0x63, 0x64]
+/** A WAL that is no longer than this may be such a note. */
+const longestNote = 256
+/** What a power cut leaves of a short file is no more. */
+const pageBytes = 4096
 /** How far behind bad bytes an entry is looked for. */
 const searchBytes = 64 << 20
 
@@ -32,6 +38,29 @@ export function unreplayedPart(file: string): string | null {
     return next === undefined
       ? null
       : `it is damaged at byte ${at} of ${size}: DuckDB takes the commits behind it for a torn write and drops them`
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+/**
+ * Whether a WAL holds no commit. DuckDB notes in one that a checkpoint is under way, and removes it at the end, also where it writes no WAL
+ * otherwise; whoever dies in between leaves that note, or, in a power cut, a file of zeros.
+ */
+export function holdsNoCommit(file: string): boolean {
+  const fd = fs.openSync(file, 'r')
+  try {
+    const { size } = fs.fstatSync(fd)
+    const bytes = read(fd, 0, Math.min(size, pageBytes))
+    if (bytes.every((byte) => byte === 0)) return size <= pageBytes
+    if (size > longestNote || !bytes.subarray(0, 3).equals(headerBegin)) return false
+    let at = firstEntry(fd, bytes, size)
+    if (at === undefined) return bytes.subarray(-2).equals(objectEnd) && bytes.indexOf(objectEnd) === size - 2
+    for (let end = entryEnd(fd, at, size); end !== undefined; end = entryEnd(fd, at, size)) {
+      if (!checkpointNotes.includes(bytes[at + entryHeaderBytes + 2] as number)) return false
+      at = end
+    }
+    return at === size
   } finally {
     fs.closeSync(fd)
   }

@@ -7,8 +7,9 @@ import { randomUUID } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import type { RecoveryReport } from '../control-protocol.ts'
-import { ensureDirectory } from '../disk.ts'
+import { ensureDirectory, removeDurably, syncDirectory, syncFile } from '../disk.ts'
 import { headerBytes, parseDatabaseHeader, parseMainHeader } from '../duckfile/header.ts'
+import { holdsNoCommit } from '../duckfile/wal.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { type JournalRepair, repairJournal } from '../journal/repair.ts'
 import { listSegments } from '../journal/segment.ts'
@@ -72,6 +73,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
 
   step('RECOVERY:OPEN')
   const iterationInHeader = exists ? headerIteration(paths.database) : 0
+  if (exists) settleCheckpoint(paths.database)
   const { database, connection } = await openDatabase(options, !exists)
   const mark = await watermarkOf(connection, database.catalog, paths, databaseId, {
     journalIsEmpty: journal.lastSeq === 0,
@@ -127,6 +129,18 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     nextSeq: Math.max(journal.lastSeq, mark.seq) + 1,
     epoch: Math.max(1, journal.epoch + (broken ? 1 : 0)),
     report,
+  }
+}
+
+/**
+ * What a checkpoint leaves that was cut off: a header that DuckDB has written and not fsynced, after which it takes blocks for free that the
+ * header on the disk still needs; and DuckDB's note of it, which says nothing that the file and the journal do not.
+ */
+function settleCheckpoint(file: string): void {
+  syncFile(file, 'RECOVERY:OPEN')
+  for (const suffix of ['.wal', '.wal.checkpoint', '.wal.recovery']) {
+    const note = file + suffix
+    if (fs.existsSync(note) && holdsNoCommit(note)) removeDurably(note, 'RECOVERY:WAL')
   }
 }
 
@@ -200,6 +214,8 @@ async function watermarkOf(
     await writeWatermark(connection, { databaseId, seq: 0, iteration })
     step('RECOVERY:CHECKPOINT')
     await connection.run(`CHECKPOINT ${quoteIdentifier(catalog)}`)
+    // DuckDB makes its file durable, not the file's name.
+    syncDirectory(path.dirname(paths.database), 'RECOVERY:CHECKPOINT')
     return { seq: 0, iteration }
   }
   if (mark.databaseId !== databaseId) throw untrusted(`it holds database ${mark.databaseId}; this data directory guards ${databaseId}`)

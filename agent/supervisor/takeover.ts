@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { moveAnywhere } from '../disk.ts'
+import { holdsNoCommit } from '../duckfile/wal.ts'
 import { messageOf } from '../errors.ts'
 import { type Quarantined, quarantine } from '../quarantine.ts'
 import { type Ending, endingOf } from './endings.ts'
@@ -38,8 +39,9 @@ export async function takeOver(options: {
 }): Promise<Takeover> {
   const { paths, signal } = options
   const [database = paths.database, ...wals] = databaseFiles(paths.database)
-  const hasWal = () => wals.some((file) => fs.existsSync(file))
   const known = fs.existsSync(paths.identityFile)
+  // What a checkpoint of our own leaves that was cut off is no WAL: the engine removes it.
+  const hasWal = () => wals.some((file) => fs.existsSync(file) && !(known && holdsNoCommit(file)))
   // An adoption that was interrupted after its copy was whole goes on where it was.
   const interrupted = fs.existsSync(path.join(paths.adoption, 'plan.json'))
   if (!interrupted && !hasWal() && (known || !fs.existsSync(database))) return { kind: 'ready', adopted: null, unreplayed: null }

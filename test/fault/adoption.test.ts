@@ -10,7 +10,7 @@ import { spawnChild } from '../support/process.ts'
 import { seededRandom } from '../support/random.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
-import { flipBit } from './support/damage.ts'
+import { checkpointNote, flipBit } from './support/damage.ts'
 import { Guarded, patience } from './support/guarded.ts'
 
 const test = suite('adoption')
@@ -131,6 +131,25 @@ for (const [what, place] of silentDamage)
       }
     }
   })
+
+test('what is left of a checkpoint of the engine that was cut off is no WAL of a platform', async () => {
+  const guarded = await Guarded.prepare({ plugins })
+  try {
+    await guarded.start()
+    await guarded.sql('CREATE TABLE trades (id INTEGER)', 'INSERT INTO trades VALUES (1)')
+    await guarded.stop()
+    // DuckDB would refuse it: it is another database's.
+    fs.writeFileSync(`${guarded.database}.wal`, checkpointNote)
+    await guarded.start()
+    assert.equal(await guarded.sql('SELECT id FROM trades'), [['1']])
+    assert.ok(!fs.existsSync(`${guarded.database}.wal`))
+    assert.not.ok(fs.existsSync(path.join(guarded.data, 'quarantine')), 'nothing was put aside')
+    assert.ok(!(await guarded.status()).incidents.some(({ loss }) => loss !== 0))
+    await guarded.stop()
+  } finally {
+    await guarded.end()
+  }
+})
 
 /** A database file as a platform's death leaves it, with at least `inWal` commits in its WAL; `committed` is the last id that it was told. */
 async function platformFile(inWal: number, version?: string): Promise<{ file: string; committed: number }> {

@@ -32,6 +32,8 @@ function prepareStart(label: string, lives: Lives): Fault[] {
     if (fs.statSync(last.file).size >= segmentHeaderBytes)
       fs.writeFileSync(path.join(journal, segmentName(last.firstSeq + 100_000)), Buffer.alloc(random.int(0, 2) * 3000))
   }
+  // As a checkpoint leaves it that a power cut ends.
+  if (label === 'RECOVERY:WAL') fs.writeFileSync(`${lives.engine.database}.wal`, Buffer.alloc(random.int(0, 2) * 50))
   // Taken back when the disk gives no more.
   return label === 'SEGMENT:DROP' ? [{ label: 'SEGMENT:ALLOCATE', action: 'ENOSPC' }] : []
 }

@@ -1,7 +1,7 @@
-// deadline: 120s
+// deadline: 300s
+// beside: others
 // The power goes at any moment: of what was written and not fsynced anything may be missing, in any part; of what was told nothing is.
 
-import fs from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Random, seededRandom } from '../support/random.ts'
@@ -9,32 +9,11 @@ import { soak } from '../support/soak.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { assertNothingLost, JournalLife, type Told } from './support/journal-life.ts'
 import { LossyDisk } from './support/lossy-disk.ts'
-import { type Cut, cuts } from './support/power-cut.ts'
+import { at, cuts, unsynced } from './support/power-cut.ts'
 import type { DiskEvent } from './support/recorder.ts'
 
 const test = suite('power cut')
 const random = seededRandom('power cut')
-
-/** What has been cut off need not be made durable for real. */
-async function unsynced<T>(work: () => Promise<T>): Promise<T> {
-  const { fsyncSync, fdatasync } = fs
-  fs.fsyncSync = () => {}
-  fs.fdatasync = ((_fd: number, done: (error: null) => void) => void setImmediate(done, null)) as typeof fs.fdatasync
-  try {
-    return await work()
-  } finally {
-    Object.assign(fs, { fsyncSync, fdatasync })
-  }
-}
-
-/** Says where the cut was when the check fails. */
-async function at<T>(cut: Cut, check: () => Promise<T>): Promise<T> {
-  try {
-    return await check()
-  } catch (error) {
-    throw new Error(`${(error as Error).message}\n${cut.description}`, { cause: error })
-  }
-}
 
 /** Without what says that these steps have ended: a program that does not take them, or not in time. */
 const without =

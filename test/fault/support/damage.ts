@@ -53,3 +53,10 @@ export function flipBit(file: string, offset: number, bit: number): void {
     fs.closeSync(fd)
   }
 }
+
+/** What DuckDB writes into `.wal` while it checkpoints a file that it attached with NO_WAL_WRITES; the identifier in it is some database's. */
+export const checkpointNote = Buffer.from(
+  '6400626500026600107e7f709c011b2701cc0184012b9601e501b90171ca017e670002ffff0c00000000000000e38edf040cf9be63' +
+    '6400636500650008ffffffff0500000000000000e7fe7d722fed3d5e640064ffff',
+  'hex',
+)

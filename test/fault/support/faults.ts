@@ -3,6 +3,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import type { StepKind } from '../../../agent/step.ts'
+import type { RecordPlan } from './recorder.ts'
 
 export interface Fault {
   /** Default: any. */
@@ -26,6 +27,7 @@ export interface FaultPlan {
   faults?: readonly Fault[]
   /** File that gets a line `fired <label> <kind>` for every fault that strikes. */
   trace?: string
+  record?: RecordPlan
 }
 
 /** The environment that gives a process, and those that it starts, this plan. */

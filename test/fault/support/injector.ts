@@ -1,5 +1,5 @@
 /**
- * Loaded into a process of the program by a test (`node --import …/injector.ts`): kills it, or fails a step, as the plan
+ * Loaded into a process of the program by a test (`node --import …/injector.ts`): kills it, fails a step, or records all of them, as the plan
  * in DAEMONGUARD_FAULT says (test/fault/support/faults.ts). Nothing of this is part of the program.
  */
 
@@ -7,6 +7,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { type Step, watchSteps } from '../../../agent/step.ts'
 import type { Fault, FaultPlan } from './faults.ts'
+import { fileRecorder } from './recorder.ts'
 
 const text = process.env.DAEMONGUARD_FAULT
 if (text !== undefined) {
@@ -21,7 +22,9 @@ function inject(plan: FaultPlan): void {
   const trace = plan.trace === undefined ? undefined : fs.openSync(plan.trace, 'a')
   const tell = (line: string) => void (trace !== undefined && fs.writeSync(trace, `${line}\n`))
   const hits = new Map<Fault, number>()
+  const record = plan.record === undefined ? undefined : fileRecorder(plan.record)
   watchSteps((step) => {
+    record?.(step)
     for (const fault of plan.faults ?? []) {
       if (fault.label !== undefined && fault.label !== step.label) continue
       if (fault.kinds !== undefined && !fault.kinds.includes(step.kind)) continue

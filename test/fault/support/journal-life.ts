@@ -6,24 +6,21 @@
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
-import { openConsumer } from '../../../agent/journal/consumer.ts'
 import { type JournalRepair, repairJournal } from '../../../agent/journal/repair.ts'
 import { retain } from '../../../agent/journal/retention.ts'
 import { readTransactions } from '../../../agent/journal/transactions.ts'
 import type { Transaction } from '../../../agent/journal/types.ts'
 import type { JournalWriter } from '../../../agent/journal/writer.ts'
-import type { JournalConsumer } from '../../../agent/plugin.ts'
 import { watchSteps } from '../../../agent/step.ts'
 import { databaseId, encoded, openWriter, spilled } from '../../fixtures/journal.ts'
 import { TestSource } from '../../fixtures/journal-source.ts'
 import type { Random } from '../../support/random.ts'
 import { LossyDisk } from './lossy-disk.ts'
+import { assertConsumed, type Consumer, follower } from './power-cut.ts'
 import { type DiskEvent, recorder } from './recorder.ts'
 
 /** What somebody relies on: a transaction is durable, a consumer has confirmed, a verified snapshot has all up to a seq. */
 export type Told = { seq: number; id: number } | { confirmed: number } | { snapshot: number }
-
-type Consumer = JournalConsumer & { close(): void }
 
 const segmentBytes = 16 << 10
 const contents = Buffer.from(Array.from({ length: 64 << 10 }, (_, i) => (i * 2_654_435_761) >>> 13))
@@ -160,7 +157,7 @@ export class JournalLife {
   }
 
   async #consume(writer: JournalWriter): Promise<void> {
-    this.#consumer ??= open(this.root, this.#source)
+    this.#consumer ??= follower({ journal: this.#journal, cursors: path.join(this.root, 'cursors') }, this.#source)
     const consumer = this.#consumer
     if (consumer.confirmed >= writer.durableSeq) return
     const options = { maxRows: this.#random.int(1, 20), maxDelayMs: 0, signal: AbortSignal.timeout(60_000) }
@@ -207,17 +204,6 @@ function idOf(changes: Transaction['changes']): number {
   return id as number
 }
 
-function open(root: string, source: TestSource): Consumer {
-  return openConsumer({
-    name: 'follower',
-    journal: path.join(root, 'journal'),
-    cursors: path.join(root, 'cursors'),
-    source,
-    onGap: (gap) => assert.unreachable(`the consumer was told of a gap: ${JSON.stringify(gap)}`),
-    onBadCursor: () => assert.unreachable('the cursor is bad'),
-  })
-}
-
 /** What a directory must hold in which `life` was cut off after it had told this. */
 export async function assertNothingLost(root: string, life: JournalLife, told: readonly Told[]): Promise<void> {
   const journal = path.join(root, 'journal')
@@ -242,25 +228,5 @@ export async function assertNothingLost(root: string, life: JournalLife, told: r
     oldest <= Math.min(confirmed, snapshot) + 1,
     `seqs before ${oldest} are gone; ${confirmed} is confirmed, and ${snapshot} in a snapshot`,
   )
-  await assertConsumed(root, confirmed, repaired, ids)
-}
-
-/** The consumer goes on where it was, or before, and gets all that is there. */
-async function assertConsumed(root: string, confirmed: number, repaired: JournalRepair, ids: ReadonlyMap<number, number>): Promise<void> {
-  const source = new TestSource()
-  source.epoch = repaired.epoch + 1
-  source.durableSeq = repaired.lastSeq
-  const consumer = open(root, source)
-  try {
-    assert.ok(consumer.confirmed >= confirmed, `the cursor stands at ${consumer.confirmed}; ${confirmed} was confirmed`)
-    assert.ok(consumer.confirmed <= repaired.lastSeq, `the cursor stands at ${consumer.confirmed}; the journal ends at ${repaired.lastSeq}`)
-    for (let last = consumer.confirmed; last < repaired.lastSeq; ) {
-      for (const { seq, changes } of await consumer.read({ maxRows: 1000, maxDelayMs: 0, signal: AbortSignal.timeout(60_000) })) {
-        assert.is(seq, ++last)
-        assert.is(idOf(changes), ids.get(seq))
-      }
-    }
-  } finally {
-    consumer.close()
-  }
+  await assertConsumed({ journal, cursors: path.join(root, 'cursors'), databaseId }, confirmed, repaired)
 }

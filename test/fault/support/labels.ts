@@ -42,7 +42,8 @@ export const enginePoints = {
     'REPAIR:CUT': 1,
     'REPAIR:REWRITE': 1,
     'REPAIR:SYNC': 2,
-    'RECOVERY:OPEN': 1,
+    'RECOVERY:OPEN': 3,
+    'RECOVERY:WAL': 3,
     'RECOVERY:REPLAY': 1,
     'REPLAY:COMMIT': 1,
     'RECOVERY:REPLAYED': 1,
@@ -60,7 +61,7 @@ export const enginePoints = {
     'ENGINE:FACTS': 8,
   },
   /** Of the very first start. */
-  first: { 'IDENTITY:WRITE': 9, 'RECOVERY:CREATE': 1, 'RECOVERY:CHECKPOINT': 1 },
+  first: { 'IDENTITY:WRITE': 9, 'RECOVERY:CREATE': 1, 'RECOVERY:CHECKPOINT': 3 },
   rotation: { 'JOURNAL:ROTATE': 1, 'SEGMENT:SEAL': 3 },
   /** Of a start that puts a damaged segment aside. */
   damaged: { 'REPAIR:QUARANTINE': 1, 'REPAIR:KEEP': 2, 'REPAIR:REASON': 8, 'REPAIR:REPLACE': 6 },

@@ -16,6 +16,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import type { Random } from '../../support/random.ts'
+import { checkpointNote } from './damage.ts'
 import type { DiskEvent } from './recorder.ts'
 
 const sector = 512
@@ -201,6 +202,7 @@ export class LossyDisk {
   #content(event: Extract<DiskEvent, { e: 'content' }>, rest: readonly DiskEvent[]): void {
     const { moment, ino, copy } = event
     const node = this.#inodes.get(ino) ?? this.#create(event)
+    if (/^CHECKPOINT|:CHECKPOINT$/.test(event.label)) this.#note(`${event.path}.wal`, moment)
     const found = fs.readFileSync(copy)
     // Blocks that DuckDB has written ahead, or, after a kill, all that it had written.
     this.#differ(node, found)
@@ -208,6 +210,13 @@ export class LossyDisk {
     // What comes until it is seen again may be there in part from here on.
     const next = rest.find((event) => event.e === 'content' && event.ino === ino)
     if (next?.e === 'content') this.#differ(node, fs.readFileSync(next.copy))
+  }
+
+  /** DuckDB's note of a checkpoint, which it writes before all else and removes when all is done. */
+  #note(file: string, moment: 'before' | 'after'): void {
+    const node = moment === 'before' ? new File() : undefined
+    node?.pending.push({ at: 0, data: checkpointNote })
+    this.#change(file, { node, removed: this.#find(file) })
   }
 
   #differ(node: File, found: Buffer): void {
@@ -283,6 +292,7 @@ function changeFile(file: File, event: FileEvent): void {
 
 /** A content that a file can have after the cut. `kept`: how likely a change is to have reached the disk. */
 function remains(file: File, random: Random, kept: number, tell: (what: string) => void): Content {
+  if (file.pending.length === 0) return file.content
   const content = { bytes: Buffer.from(file.content.bytes), size: file.content.size }
   const last = file.pending.findLastIndex((change) => 'last' in change)
   const isWhole = last !== -1 && random.chance(kept)

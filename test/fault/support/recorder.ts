@@ -4,6 +4,7 @@
  */
 
 import fs from 'node:fs'
+import net from 'node:net'
 import path from 'node:path'
 import type { Step } from '../../../agent/step.ts'
 
@@ -40,6 +41,60 @@ export interface RecorderOptions {
   /** DuckDB's file; copies of it go to `<copies>.<number>`. */
   database?: string
   copies?: string
+}
+
+/** What a process is told of its recording: the file that all of them append to, and DuckDB's file. */
+export interface RecordPlan {
+  log: string
+  database: string
+}
+
+/** As `recorder`, with the events in a file, and the answers to clients among them. */
+export function fileRecorder({ log, database }: RecordPlan): (step: Step) => void {
+  const tell = fileTeller(log)
+  listenToAnswers(tell)
+  return recorder({ tell, database, copies: log })
+}
+
+/** Appends events to a file, each at once: whoever is killed has told all that it did. */
+export function fileTeller(log: string): Tell {
+  const fd = fs.openSync(log, 'a')
+  return (event, label) => {
+    const data = event.e === 'write' ? { data: event.data.toString('base64') } : {}
+    fs.writeSync(fd, `${JSON.stringify({ ...event, ...data, label, pid: process.pid })}\n`)
+  }
+}
+
+export function readEvents(log: string): DiskEvent[] {
+  const lines = fs.readFileSync(log, 'utf8').split('\n')
+  return lines
+    .filter((line) => line.endsWith('}'))
+    .map((line) => {
+      const event = JSON.parse(line)
+      return event.e === 'write' ? { ...event, data: Buffer.from(event.data, 'base64') } : event
+    })
+}
+
+/** So many statements of the client at this port were answered with success. */
+export interface Answer {
+  port: number
+  completed: number
+}
+
+/** CommandComplete messages as they leave for a client; what leaves at a time are whole messages. */
+function listenToAnswers(tell: Tell): void {
+  const write = net.Socket.prototype.write
+  net.Socket.prototype.write = function (this: net.Socket, ...args: Parameters<typeof write>) {
+    const [bytes] = args as unknown[]
+    const port = this.remotePort
+    if (bytes instanceof Uint8Array && port !== undefined) {
+      const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+      let completed = 0
+      for (let at = 0; at + 5 <= view.length; at += 1 + view.readUInt32BE(at + 1)) if (view[at] === 0x43) completed++
+      if (completed > 0) tell({ e: 'told', what: { port, completed } satisfies Answer }, 'ANSWER')
+    }
+    return write.apply(this, args)
+  } as typeof write
 }
 
 const inodeOf = (target: string | number) => (typeof target === 'number' ? fs.fstatSync(target) : fs.statSync(target)).ino
