@@ -13,6 +13,7 @@ import { Consumers } from './consumers.ts'
 import { ensureDirectory, removeDurably, writeAtomic } from './disk.ts'
 import { DaemonGuardError, messageOf } from './errors.ts'
 import { IncidentStore } from './incidents.ts'
+import { removeAllLeftovers } from './leftovers.ts'
 import { acquireLock, type Lock } from './lock.ts'
 import type { Log } from './log.ts'
 import { type Paths, pathsOf } from './paths.ts'
@@ -120,6 +121,10 @@ export class Agent {
   async start(): Promise<void> {
     ensureDirectory(this.paths.data, 'AGENT:DIRECTORY')
     this.#lock = acquireLock(this.paths.agentLock, 'agent')
+    await this.#attempt('what a killed process left behind was not removed', async () => {
+      const removed = removeAllLeftovers(this.paths)
+      if (removed.length > 0) this.log.info({ removed }, 'removed temporary files that a killed process had left behind')
+    })
     try {
       this.#control = await serveAgentControl(this.paths.agentSocket, handlersOf(this), this.log.child({ part: 'control' }))
       this.#writeAgentFile()

@@ -63,15 +63,30 @@ export function syncFile(file: string, label: Label): void {
 /** Replaces `file` by `data`: temporary file, fsync, rename, fsync of the directory. After a crash it holds the old or the new content. */
 export function writeAtomic(file: string, data: string | Uint8Array, label: Label): void {
   const temporary = `${file}.${process.pid}.tmp`
-  const fd = openForWriting(temporary, 'w', label)
   try {
-    writeAll(fd, typeof data === 'string' ? Buffer.from(data) : data, 0, label)
-    syncOpen(fd, label)
-  } finally {
-    fs.closeSync(fd)
+    const fd = openForWriting(temporary, 'w', label)
+    try {
+      writeAll(fd, typeof data === 'string' ? Buffer.from(data) : data, 0, label)
+      syncOpen(fd, label)
+    } finally {
+      fs.closeSync(fd)
+    }
+    rename(temporary, file, label)
+  } catch (error) {
+    dropTemporary(temporary, label)
+    throw error
   }
-  rename(temporary, file, label)
   syncDirectory(path.dirname(file), label)
+}
+
+/** What could not be completed takes no space: the disk may be full. Never throws. */
+function dropTemporary(temporary: string, label: Label): void {
+  try {
+    step(label, 'remove', temporary)
+    fs.rmSync(temporary, { force: true })
+  } catch {
+    // It is removed at the next start (agent/leftovers.ts).
+  }
 }
 
 function rename(from: string, to: string, label: Label): void {
@@ -100,26 +115,36 @@ export function moveAnywhere(from: string, to: string, label: Label): void {
 /** Copies to a temporary name, fsyncs, renames: `to` is never seen half written. */
 export function copyDurably(from: string, to: string, label: Label): void {
   const temporary = `${to}.${process.pid}.tmp`
-  step(label, 'copy', from, temporary)
-  fs.copyFileSync(from, temporary)
-  fs.chmodSync(temporary, fileMode)
-  syncFile(temporary, label)
-  moveDurably(temporary, to, label)
+  try {
+    step(label, 'copy', from, temporary)
+    fs.copyFileSync(from, temporary)
+    fs.chmodSync(temporary, fileMode)
+    syncFile(temporary, label)
+    moveDurably(temporary, to, label)
+  } catch (error) {
+    dropTemporary(temporary, label)
+    throw error
+  }
 }
 
 /** As copyDurably, without holding up the event loop: for large files. */
 export async function copyInBackground(from: string, to: string, label: Label): Promise<void> {
   const temporary = `${to}.${process.pid}.tmp`
-  step(label, 'copy', from, temporary)
-  await fs.promises.copyFile(from, temporary)
-  const handle = await fs.promises.open(temporary, 'r+')
   try {
-    await handle.chmod(fileMode)
-    await syncHandle(handle, label)
-  } finally {
-    await handle.close()
+    step(label, 'copy', from, temporary)
+    await fs.promises.copyFile(from, temporary)
+    const handle = await fs.promises.open(temporary, 'r+')
+    try {
+      await handle.chmod(fileMode)
+      await syncHandle(handle, label)
+    } finally {
+      await handle.close()
+    }
+    moveDurably(temporary, to, label)
+  } catch (error) {
+    dropTemporary(temporary, label)
+    throw error
   }
-  moveDurably(temporary, to, label)
 }
 
 /** Gives a file a second name, so that replacing the first keeps the content; a durable copy where links cannot reach. */
@@ -158,6 +183,13 @@ export function removeDurably(file: string, label: Label): void {
 export function removeTree(directory: string, label: Label): void {
   step(label, 'remove', directory)
   fs.rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
+}
+
+/** `wanted`, or with a number behind it when that is taken; so are the names in `promised`. */
+export function freeName(wanted: string, promised: ReadonlySet<string> = new Set()): string {
+  let name = wanted
+  for (let n = 2; promised.has(name) || fs.existsSync(name); n++) name = `${wanted}-${n}`
+  return name
 }
 
 /** Free bytes for this user on the file system that holds `directory`. */

@@ -83,6 +83,18 @@ export class IncidentStore implements IncidentLog {
     this.#log.info({ incident: incident.id, loss: incident.loss, downtimeMs: incident.downtimeMs }, `incident closed: ${incident.message}`)
   }
 
+  /**
+   * For an agent that starts: closes what an earlier one left open, for nobody would ever close it. What is still wrong is reported anew. One
+   * that names a loss stays open, and so does `going`, the outage that this agent goes on with.
+   */
+  closeLeft(going: string | null): void {
+    for (const id of this.#ids()) {
+      const incident = this.#read(id)
+      if (incident === undefined || incident.closedAt !== null || incident.loss !== 0 || id === going) continue
+      this.close(incident, { actions: ['closed at the start of another agent: what is still wrong is reported anew'] })
+    }
+  }
+
   /** One incident, or undefined when there is none of this id or its file cannot be read. */
   get(id: string): Incident | undefined {
     return this.#unwritten.get(id) ?? this.#read(id)

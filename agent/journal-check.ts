@@ -6,11 +6,11 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { cellText } from './cell-text.ts'
-import { messageOf } from './errors.ts'
+import { codeOf, messageOf } from './errors.ts'
 import { type Mark, readMark } from './journal/mark.ts'
 import { SegmentReader } from './journal/reader.ts'
 import { decodeBatch, spillOf } from './journal/record.ts'
-import { currentBootId, listSegments } from './journal/segment.ts'
+import { currentBootId, listSegments, type SegmentFile } from './journal/segment.ts'
 import { spillDamage } from './journal/spill.ts'
 import { type Cell, type Change, type Column, type Transaction, tableName } from './journal/types.ts'
 
@@ -55,15 +55,14 @@ export function verifyJournal(directory: string): JournalVerdict {
     gaps: [],
   }
   const segments = listSegments(directory)
+  const walk: Walk = { result, reached: null }
   for (const [index, segment] of segments.entries()) {
-    result.segments += 1
-    const tail = verifySegment(segment.file, result)
+    const tail = verifySegment(segment, walk)
     if (tail === undefined) continue
     if (index === segments.length - 1) result.tail = tail
     else result.damage.push(tail)
   }
-  const last = result.lastSeq ?? 0
-  if (mark !== undefined && last < mark.seq) result.gaps.push({ firstSeq: last + 1, lastSeq: mark.seq })
+  if (mark !== undefined) reach(walk, mark.seq)
   if (result.damage.length > 0 || result.gaps.length > 0) result.verdict = 'damaged'
   else if (result.tail !== null && !exact) result.verdict = 'inconclusive'
   return result
@@ -90,15 +89,34 @@ function markOf(directory: string): { mark: Mark | undefined; exact: boolean } {
   return { mark: undefined, exact: false }
 }
 
+interface Walk {
+  readonly result: JournalVerdict
+  /** The seq up to which everything has been there, or is known to be missing; null before the first segment. */
+  reached: number | null
+}
+
+/** The seqs up to `seq` have been: what was not met of them is missing. What lay before the first segment has been deleted by retention. */
+function reach(walk: Walk, seq: number): void {
+  walk.reached ??= seq
+  if (seq > walk.reached) walk.result.gaps.push({ firstSeq: walk.reached + 1, lastSeq: seq })
+  walk.reached = Math.max(walk.reached, seq)
+}
+
 /** Adds what is wrong in the middle to the result; gives back what is wrong at the segment's end, after its last whole batch. */
-function verifySegment(file: string, result: JournalVerdict): JournalFinding | undefined {
+function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk): JournalFinding | undefined {
+  const { result } = walk
   let reader: SegmentReader
   try {
     reader = new SegmentReader(file)
   } catch (error) {
+    // Retention has deleted it since it was listed; one that is missing between two others is a gap.
+    if (codeOf(error) === 'ENOENT') return undefined
+    result.segments += 1
     result.damage.push({ file, offset: 0, reason: messageOf(error) })
     return undefined
   }
+  result.segments += 1
+  reach(walk, begin - 1)
   try {
     if (reader.header === undefined) result.damage.push({ file, offset: 0, reason: 'its header is missing or damaged' })
     for (;;) {
@@ -113,8 +131,7 @@ function verifySegment(file: string, result: JournalVerdict): JournalFinding | u
         continue
       }
       const { firstSeq, count, length } = found.header
-      if (result.lastSeq !== null && firstSeq > result.lastSeq + 1)
-        result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: firstSeq - 1 })
+      reach(walk, firstSeq - 1)
       try {
         decodeBatch(found.bytes, found.header, path.dirname(file))
       } catch (error) {
@@ -133,6 +150,7 @@ function verifySegment(file: string, result: JournalVerdict): JournalFinding | u
       result.bytes += length
       result.firstSeq ??= firstSeq
       result.lastSeq = Math.max(result.lastSeq ?? 0, firstSeq + count - 1)
+      walk.reached = Math.max(walk.reached ?? 0, firstSeq + count - 1)
     }
   } finally {
     reader.close()

@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
-import { copyInBackground, ensureDirectory, moveDurably, removeDurably, writeAtomic } from './disk.ts'
+import { copyInBackground, ensureDirectory, freeName, moveDurably, removeDurably, writeAtomic } from './disk.ts'
 import { codeOf, messageOf } from './errors.ts'
 import { causeName, timeStamp } from './incidents.ts'
 
@@ -68,20 +68,26 @@ export function quarantine(options: {
       const bytes = sizeOf(original)
       if (bytes === undefined) continue
       const name = path.basename(original)
-      const target = freeName(path.join(directory, name === 'reason.json' ? 'reason.json-original' : name))
+      const promised = new Set(toCopy.map(({ target }) => target))
+      const target = freeName(path.join(directory, name === 'reason.json' ? 'reason.json-original' : name), promised)
       const entry: QuarantinedFile = { original, file: target, bytes, sha256: null }
+      files.push(entry)
+      // Before each move: after a death in between the report says where the file is.
+      attempt(report)
       try {
         moveDurably(original, target, 'QUARANTINE:MOVE')
       } catch (error) {
+        files.pop()
         if (codeOf(error) !== 'EXDEV') throw error
         entry.file = freeName(`${original}.quarantined-${timeStamp(time)}`)
+        files.push(entry)
+        attempt(report)
         moveDurably(original, entry.file, 'QUARANTINE:ASIDE')
         toCopy.push({ entry, target })
       }
-      files.push(entry)
     }
   } finally {
-    // A full disk may refuse the report; the files are safe where they are, and the report is tried again at the end.
+    // A full disk may refuse a report; the files are safe where they are, and the report is tried again at the end.
     attempt(report)
   }
   const settle = async () => {
@@ -136,12 +142,6 @@ function sizeOf(file: string): number | undefined {
     if (codeOf(error) === 'ENOENT') return undefined
     throw error
   }
-}
-
-function freeName(wanted: string): string {
-  let name = wanted
-  for (let n = 2; fs.existsSync(name); n++) name = `${wanted}-${n}`
-  return name
 }
 
 async function sha256Of(file: string): Promise<string> {

@@ -116,6 +116,7 @@ export class Supervisor implements EngineSupervisor {
       this.#wanted = true
       this.#situation.restarting = false
       this.#situation.settled = Promise.withResolvers()
+      this.#situation.options.incidents.closeLeft(this.#situation.outage.id)
       this.#situation.become('starting')
       void this.#bring((signal) => this.#ladder.climb(signal))
     }

@@ -5,10 +5,10 @@
  */
 
 import { createHash } from 'node:crypto'
-import fs from 'node:fs'
 import path from 'node:path'
 import { moveDurably, openHandle, removeDurably, syncHandle, writeHandle } from '../disk.ts'
-import { codeOf, DaemonGuardError } from '../errors.ts'
+import { DaemonGuardError } from '../errors.ts'
+import { removeLeftovers, underWay } from '../leftovers.ts'
 import type { Label } from '../step.ts'
 import { headerBytes } from './header.ts'
 import { blocksPerRead, DamagedFileError, DuckFileReader, type ReadOptions } from './reader.ts'
@@ -29,9 +29,6 @@ export interface CopyResult {
 
 /** Where the bytes of a copy go. */
 type Sink = (bytes: Buffer, position: number) => Promise<void>
-
-/** Temporary files of the copies that this process is making. */
-const underWay = new Set<string>()
 
 /** The file is a sound DuckDB file, but not the one that was expected. */
 export class UnexpectedContentError extends DaemonGuardError {}
@@ -60,28 +57,6 @@ export async function copyFile(source: string, target: string, label: Label, opt
     throw error
   } finally {
     underWay.delete(temporary)
-  }
-}
-
-/** Removes what copies left behind in `directory` when their process was killed; those under way stay. `prefix`: of the target's name. */
-export function removeLeftovers(directory: string, prefix = ''): string[] {
-  const removed: string[] = []
-  for (const name of fs.readdirSync(directory)) {
-    const pid = Number(/\.(\d+)\.tmp$/.exec(name)?.[1])
-    const file = path.join(directory, name)
-    // In a container every agent has the same pid: one of ours is left over unless it is known to be under way.
-    if (!pid || !name.startsWith(prefix) || (pid === process.pid ? underWay.has(file) : isAlive(pid))) continue
-    removeDurably(file, 'COPY:LEFTOVER')
-    removed.push(file)
-  }
-  return removed
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
   }
 }
 

@@ -9,7 +9,17 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config.ts'
-import { copyDurably, ensureDirectory, linkOrCopy, moveAnywhere, removeDurably, removeTree, syncDirectory, writeAtomic } from '../disk.ts'
+import {
+  copyDurably,
+  ensureDirectory,
+  freeName,
+  linkOrCopy,
+  moveAnywhere,
+  removeDurably,
+  removeTree,
+  syncDirectory,
+  writeAtomic,
+} from '../disk.ts'
 import { unreplayedPart } from '../duckfile/wal.ts'
 import { codeOf, DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { acquireLock } from '../lock.ts'
@@ -22,13 +32,15 @@ import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
 import { catalogName, headerIteration, stampOf } from './recovery.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 
+/** Of the workshop: where the snapshot waits until its adoption is certain. */
+const snapshots = 'snapshots'
+
 /** What is left to do once the copy is whole. Written durably before the first file is touched, so that a crash in between loses nothing. */
 interface Plan {
   readonly databaseId: string
   readonly seq: number
-  /** Directory in quarantine that has the original, whole. */
+  /** Directory in quarantine that gets the original, whole. */
   readonly original: string
-  readonly snapshotFile: string
   /** Why the WAL held more than DuckDB has replayed, or null. */
   readonly unreplayed: string | null
 }
@@ -52,14 +64,14 @@ export async function runAdopt(config: Config): Promise<number> {
   }
 }
 
-/** Makes the copy that will take the original's place, a snapshot of it, and a second name for the original in quarantine. */
+/** Makes the copy that will take the original's place, and a snapshot of it; all in the workshop, so that a death leaves nothing elsewhere. */
 async function prepare(config: Config, paths: Paths): Promise<Plan> {
   const workshop = path.dirname(planFile(paths))
   removeTree(workshop, 'ADOPTION:CLEAR')
   ensureDirectory(workshop, 'ADOPTION:WORKSHOP')
   const copy = path.join(workshop, path.basename(paths.database))
-  const originals = [paths.database, ...walFiles(paths.database)]
-  for (const file of originals) copyDurably(file, path.join(workshop, path.basename(file)), 'ADOPTION:COPY')
+  for (const file of [paths.database, ...walFiles(paths.database)])
+    copyDurably(file, path.join(workshop, path.basename(file)), 'ADOPTION:COPY')
   const unreplayed = walFiles(paths.database).flatMap((file) => {
     const why = unreplayedPart(file)
     return why === null ? [] : [`${path.basename(file)}: ${why}`]
@@ -67,27 +79,37 @@ async function prepare(config: Config, paths: Paths): Promise<Plan> {
   await openAndCheckpoint(copy)
   const { databaseId } = readIdentity(paths) ?? { databaseId: randomUUID() }
   const seq = await addOwnSchema(config, copy, databaseId)
-  const snapshot = await snapshotFile({ source: copy, directory: paths.snapshots, databaseId, seq, clock: systemClock })
-  const original = path.join(paths.quarantine, `${stampOf(Date.now())}-adopted-original`)
-  ensureDirectory(original, 'ADOPTION:QUARANTINE')
-  for (const file of originals) linkOrCopy(file, path.join(original, path.basename(file)), 'ADOPTION:KEEP')
-  writeAtomic(
-    path.join(original, 'reason.json'),
-    `${JSON.stringify({ cause: 'adopted', from: paths.database, seq, at: new Date().toISOString() }, null, 2)}\n`,
-    'ADOPTION:REASON',
-  )
-  const plan: Plan = { databaseId, seq, original, snapshotFile: snapshot.file, unreplayed: unreplayed.join('; ') || null }
+  await snapshotFile({ source: copy, directory: path.join(workshop, snapshots), databaseId, seq, clock: systemClock })
+  const original = freeName(path.join(paths.quarantine, `${stampOf(Date.now())}-adopted-original`))
+  const plan: Plan = { databaseId, seq, original, unreplayed: unreplayed.join('; ') || null }
   writeAtomic(planFile(paths), JSON.stringify(plan), 'ADOPTION:PLAN')
   return plan
 }
 
-/** The identity, then the WALs away, then the copy over the original by one rename. Each step may have been done before. */
+/**
+ * The identity, the snapshot, a second name for the original in quarantine; then the WALs away, then the copy over the original by one rename.
+ * Each step may have been done before.
+ */
 function finish(paths: Paths, plan: Plan): void {
+  const { databaseId, seq, original } = plan
   const workshop = path.dirname(planFile(paths))
-  writeIdentity(paths, { databaseId: plan.databaseId })
+  writeIdentity(paths, { databaseId })
+  ensureDirectory(paths.snapshots, 'ADOPTION:SNAPSHOT')
+  // The copy before its manifest, as a snapshot is made.
+  for (const name of namesIn(path.join(workshop, snapshots)))
+    moveAnywhere(path.join(workshop, snapshots, name), path.join(paths.snapshots, name), 'ADOPTION:SNAPSHOT')
+  ensureDirectory(original, 'ADOPTION:QUARANTINE')
+  for (const file of [paths.database, ...walFiles(paths.database)]) {
+    const kept = path.join(original, path.basename(file))
+    if (!fs.existsSync(kept)) linkOrCopy(file, kept, 'ADOPTION:KEEP')
+  }
+  const reason = { cause: 'adopted', from: paths.database, seq, at: new Date().toISOString() }
+  writeAtomic(path.join(original, 'reason.json'), `${JSON.stringify(reason, null, 2)}\n`, 'ADOPTION:REASON')
   for (const file of walFiles(paths.database)) removeDurably(file, 'ADOPTION:WAL')
   const copy = path.join(workshop, path.basename(paths.database))
   if (fs.existsSync(copy)) moveAnywhere(copy, paths.database, 'ADOPTION:REPLACE')
+  // The plan last: as long as it is there, this is gone through again.
+  for (const name of namesIn(workshop)) if (name !== path.basename(planFile(paths))) removeTree(path.join(workshop, name), 'ADOPTION:DONE')
   removeTree(workshop, 'ADOPTION:DONE')
   syncDirectory(paths.data, 'ADOPTION:DONE')
 }
@@ -99,6 +121,11 @@ function interruptedAdoption(paths: Paths): Plan | undefined {
     if (codeOf(error) === 'ENOENT') return undefined
     throw error
   }
+}
+
+/** Sorted: a copy before its manifest. */
+function namesIn(directory: string): string[] {
+  return fs.existsSync(directory) ? fs.readdirSync(directory).sort() : []
 }
 
 function planFile(paths: Paths): string {

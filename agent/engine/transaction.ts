@@ -72,9 +72,13 @@ export class Transaction {
     return encoder.finish()
   }
 
-  /** It will not be committed: leaves nothing behind. */
+  /** It will not be committed: leaves nothing behind. What the disk does not let go of is removed at the engine's next start. */
   async discard(): Promise<void> {
-    await this.#encoder?.discard()
+    try {
+      await this.#encoder?.discard()
+    } catch (error) {
+      if (codeOf(error) === undefined) throw error
+    }
   }
 }
 

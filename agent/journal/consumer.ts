@@ -6,7 +6,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { type Clock, systemClock } from '../clock.ts'
-import { ensureDirectory, moveDurably, writeAtomic } from '../disk.ts'
+import { ensureDirectory, linkOrCopy, writeAtomic } from '../disk.ts'
 import { messageOf } from '../errors.ts'
 import type { JournalConsumer } from '../plugin.ts'
 import { type FoundBatch, SegmentReader } from './reader.ts'
@@ -98,18 +98,19 @@ class Consumer implements JournalConsumer {
     try {
       cursor = readCursor(this.#file)
     } catch {
+      // It keeps its name until the new one replaces it: after a death in between it is found, and told of, again.
       const quarantined = `${this.#file}.${Date.now()}.bad`
-      moveDurably(this.#file, quarantined, 'CURSOR:BAD')
+      linkOrCopy(this.#file, quarantined, 'CURSOR:BAD')
       options.onBadCursor(this.#file, quarantined)
       // What retention has deleted was confirmed, also by this consumer: it is no gap.
       confirmed = (listSegments(options.journal)[0]?.firstSeq ?? 1) - 1
     }
     if (cursor !== undefined && cursor.databaseId !== databaseId) {
-      moveDurably(this.#file, `${this.#file}.${cursor.databaseId}`, 'CURSOR:FOREIGN')
+      linkOrCopy(this.#file, `${this.#file}.${cursor.databaseId}`, 'CURSOR:FOREIGN')
       cursor = undefined
     }
     this.#cursor = cursor ?? { version: 1, databaseId, epoch, confirmed, state: null }
-    if (cursor === undefined) this.#save()
+    if (cursor === undefined) this.#save(this.#cursor)
     this.#position = this.#cursor.confirmed
     this.#epoch = this.#cursor.epoch
   }
@@ -192,8 +193,7 @@ class Consumer implements JournalConsumer {
   }
 
   async confirm(seq: number): Promise<void> {
-    this.#cursor = { ...this.#cursor, confirmed: seq, epoch: this.#options.source.epoch }
-    this.#save()
+    this.#save({ ...this.#cursor, confirmed: seq, epoch: this.#options.source.epoch })
   }
 
   seek(seq: number): void {
@@ -208,8 +208,7 @@ class Consumer implements JournalConsumer {
   }
 
   async saveState(state: unknown): Promise<void> {
-    this.#cursor = { ...this.#cursor, state }
-    this.#save()
+    this.#save({ ...this.#cursor, state })
   }
 
   close(): void {
@@ -217,8 +216,10 @@ class Consumer implements JournalConsumer {
     this.#reader = undefined
   }
 
-  #save(): void {
-    writeAtomic(this.#file, JSON.stringify(this.#cursor), 'CURSOR:SAVE')
+  /** One that cannot be written is not moved. */
+  #save(cursor: CursorFile): void {
+    writeAtomic(this.#file, JSON.stringify(cursor), 'CURSOR:SAVE')
+    this.#cursor = cursor
   }
 
   /** Makes the next durable transaction after the position pending, if there is one. */

@@ -85,7 +85,14 @@ export class SpillWriter {
     this.#checksum = crc32(header.subarray(12))
     header.writeUInt32LE(this.#checksum, 8)
     this.#fd = openForWriting(this.#file, 'wx', 'SPILL:CREATE')
-    writeAll(this.#fd, header, 0, 'SPILL:HEADER')
+    try {
+      writeAll(this.#fd, header, 0, 'SPILL:HEADER')
+    } catch (error) {
+      // Nobody knows of it yet who could discard it.
+      fs.closeSync(this.#fd)
+      removeDurably(this.#file, 'SPILL:DISCARD')
+      throw error
+    }
   }
 
   get length(): number {

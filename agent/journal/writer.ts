@@ -120,7 +120,7 @@ export class JournalWriter implements SpillSource {
       if (needed > this.#segment.allocated) this.#allocate(this.#segment, needed + allocationBytes)
     } catch (error) {
       // No shortage: what this disk holds is unknown from here on (an fsync may have failed), so nothing is tried again.
-      if (codeOf(error) === 'EIO') throw this.#fail(error)
+      if (['EIO', 'EROFS'].includes(codeOf(error) ?? '')) throw this.#fail(error)
       throw new DaemonGuardError(`the journal cannot be extended: ${codeOf(error) ?? String(error)}`, {
         where: this.#options.directory,
         hint: 'free space on this disk; writes resume by themselves',

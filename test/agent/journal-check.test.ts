@@ -40,16 +40,7 @@ const insert = (id: number): Change => ({
 
 /** Writes each list of changes as a transaction of its own, one batch each, in segments of `segmentBytes`. */
 async function write(transactions: Change[][], segmentBytes?: number): Promise<void> {
-  const writer = new JournalWriter({
-    directory,
-    databaseId,
-    epoch: 1,
-    nextSeq: 1,
-    segmentBytes,
-    onFailure: (error) => {
-      throw error
-    },
-  })
+  const writer = writerAt(1, segmentBytes)
   for (const changes of transactions) {
     const encoder = new TransactionEncoder()
     for (const change of changes) encoder.add(change)
@@ -59,6 +50,13 @@ async function write(transactions: Change[][], segmentBytes?: number): Promise<v
     await writer.durable(seq)
   }
   await writer.close()
+}
+
+function writerAt(nextSeq: number, segmentBytes?: number): JournalWriter {
+  const onFailure = (error: Error) => {
+    throw error
+  }
+  return new JournalWriter({ directory, databaseId, epoch: 1, nextSeq, segmentBytes, onFailure })
 }
 
 function flip(file: string, offset: number): void {
@@ -88,6 +86,22 @@ test('an intact journal is clean, over segment boundaries', async () => {
   assert.is(verifyJournal(path.join(directory, 'none')).verdict, 'clean')
 })
 
+test('a segment that retention deletes meanwhile is no damage', async () => {
+  await write(
+    Array.from({ length: 20 }, (_, i) => [insert(i)]),
+    6000,
+  )
+  const [first, second] = listSegments(directory)
+  fs.rmSync(first?.file as string)
+  // As it is for whoever has listed it before.
+  fs.symlinkSync('gone', first?.file as string)
+  const result = verifyJournal(directory)
+  assert.equal(
+    [result.verdict, result.firstSeq, result.lastSeq, result.segments],
+    ['clean', second?.firstSeq, 20, listSegments(directory).length - 1],
+  )
+})
+
 test('one flipped bit in the middle is damage, and names the transaction that is missing', async () => {
   await write([[insert(1)], [insert(2)], [insert(3)]])
   const [segment] = listSegments(directory)
@@ -95,6 +109,18 @@ test('one flipped bit in the middle is damage, and names the transaction that is
   const result = verifyJournal(directory)
   assert.is(result.verdict, 'damaged')
   assert.equal([result.damage.length, result.damage[0]?.offset, result.transactions, result.firstSeq], [1, segmentHeaderBytes, 2, 2])
+})
+
+test('a journal whose last segment is empty is clean when retention has deleted all before it, and damaged when their end is missing', async () => {
+  await write([[insert(1)], [insert(2)], [insert(3)]])
+  const [old] = listSegments(directory)
+  await writerAt(4).close()
+  assert.is(verifyJournal(directory).verdict, 'clean')
+  fs.truncateSync(old?.file as string, segmentHeaderBytes)
+  assert.equal(verifyJournal(directory).gaps, [{ firstSeq: 1, lastSeq: 3 }])
+  fs.rmSync(old?.file as string)
+  const { verdict, gaps, firstSeq } = verifyJournal(directory)
+  assert.equal([verdict, gaps, firstSeq], ['clean', [], null])
 })
 
 test('a gap between two segments is damage', async () => {

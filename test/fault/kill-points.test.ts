@@ -10,7 +10,7 @@ import { listSegments, segmentHeaderBytes, segmentName } from '../../agent/journ
 import { flip } from '../fixtures/journal.ts'
 import { seededRandom } from '../support/random.ts'
 import { type Fault, labelsInCode } from './support/faults.ts'
-import { enginePoints, labelsOf, spillPoints } from './support/labels.ts'
+import { adoptionPoints, agentPoints, enginePoints, exempt, labelsOf, spillPoints } from './support/labels.ts'
 import { Lives } from './support/lives.ts'
 
 const test = suite('kill points')
@@ -24,7 +24,7 @@ const killAt = (label: string, hits: number): Fault => ({ label, hit: random.int
 
 /** What must lie in the data directory for a step of the start to come. */
 function prepareStart(label: string, lives: Lives): Fault[] {
-  const journal = path.join(lives.engine.data, 'journal')
+  const journal = lives.journal
   if (label === 'REPAIR:LEFTOVER') fs.writeFileSync(path.join(journal, 'durable.mark.1.tmp'), 'half')
   if (label === 'REPAIR:UNBORN') {
     const last = listSegments(journal).at(-1) as { file: string; firstSeq: number }
@@ -109,6 +109,7 @@ test('killed while the journal goes on to its next segment, and at each step of 
     lives.plan([{ ...killAt('SEGMENT:SEAL', rotation['SEGMENT:SEAL']), when: lives.working }])
     assert.ok(await lives.start())
     await lives.check()
+    await lives.engine.control.checkpoint()
     await lives.engine.sql(...bulk)
     lives.work()
     await lives.ended()
@@ -119,7 +120,7 @@ test('killed while the journal goes on to its next segment, and at each step of 
     const state = await lives.engine.sql('SELECT count(*), sum(id) FROM bulk')
     await lives.engine.kill()
     // Acknowledged bytes go bad that the file has: nothing is lost but the evidence is kept.
-    flip(listSegments(path.join(lives.engine.data, 'journal'))[0]?.file as string, 5000)
+    flip(listSegments(lives.journal)[0]?.file as string, 5000)
     for (const [label, hits] of Object.entries(damaged)) {
       lives.plan([killAt(label, hits)])
       assert.not.ok(await lives.start())
@@ -135,37 +136,15 @@ test('killed while the journal goes on to its next segment, and at each step of 
   }
 })
 
-for (const label of ['JOURNAL:WRITE', 'JOURNAL:SYNC', 'MARK:MOVE']) {
-  test(`an I/O error at ${label} ends the engine (70), which answers nothing any more; the next one has all that was acknowledged`, async () => {
-    const lives = await Lives.prepare()
-    try {
-      lives.plan([{ label, hit: random.int(20, 60), action: 'EIO', when: lives.working, partial: random.chance(0.5) }])
-      assert.ok(await lives.start())
-      await lives.createTables()
-      lives.work()
-      assert.equal(await lives.ended(), { code: 70, signal: null })
-      lives.plan([])
-      assert.ok(await lives.start())
-      await lives.check()
-      await lives.assertRebuilds()
-    } finally {
-      await lives.engine.kill()
-      lives.close()
-    }
-  })
-}
-
 test('every step of the engine is among them, and every step of the program among those of a test', () => {
   assert.equal(
     labelsOf(enginePoints).filter((label) => !struck.has(label)),
     [],
   )
-  // Those of the agent and of an adoption are not killed at.
-  const others = /^(ADOPTION|AGENT|COPY|CURSOR|DEADLETTER|DEMO|INCIDENT|LOG|QUARANTINE|RESTORE|RETENTION|SNAPSHOT|SUPERVISOR|TAKEOVER):/
-  const known = new Set([...labelsOf(enginePoints), ...labelsOf(spillPoints)])
+  const known = new Set([...[enginePoints, spillPoints, agentPoints, adoptionPoints].flatMap(labelsOf), ...exempt])
   const labels = labelsInCode()
   assert.equal(
-    labels.filter((label) => !known.has(label) && !others.test(label)),
+    labels.filter((label) => !known.has(label)),
     [],
     'in no group',
   )

@@ -6,6 +6,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { IncidentStore } from '../../agent/incidents.ts'
 import { silentLog } from '../../agent/log.ts'
+import type { Incident } from '../../agent/plugin.ts'
 import { Outage } from '../../agent/supervisor/outage.ts'
 import { createTestClock } from '../support/clock.ts'
 import { temporaryDirectory } from '../support/temp.ts'
@@ -41,6 +42,23 @@ test('incidents outlive the agent, newest first, with what was done and measured
   assert.equal(oldest?.actions, ['restarted', 'serves again'])
   assert.is(oldest?.downtimeMs, 120)
   assert.ok((oldest?.closedAt ?? 0) >= (oldest?.openedAt ?? Number.POSITIVE_INFINITY))
+})
+
+test('what a dead agent left open is closed by the next one, but for a loss and the outage that goes on', () => {
+  const { directory, store, clock } = setUp()
+  const opened = ['redis-unreachable', 'journal-gap', 'engine-died', 'plugin-failed'].map((cause) =>
+    store.open({ ...fault, cause, loss: cause === 'journal-gap' ? { firstSeq: 1, lastSeq: 2, tables: [] } : 0 }),
+  )
+  store.close(opened[3] as Incident)
+  clock.advance(1000)
+  const next = setUp(directory).store
+  next.closeLeft(opened[2]?.id ?? null)
+  const open = setUp(directory)
+    .store.list()
+    .filter(({ closedAt }) => closedAt === null)
+  assert.equal(open.map(({ cause }) => cause).sort(), ['engine-died', 'journal-gap'])
+  assert.match(next.get(opened[0]?.id as string)?.actions.join() ?? '', 'reported anew')
+  assert.equal(next.get(opened[3]?.id as string)?.actions, [])
 })
 
 test('two incidents of one cause in one millisecond are two', () => {

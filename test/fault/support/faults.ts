@@ -5,6 +5,12 @@ import path from 'node:path'
 import type { StepKind } from '../../../agent/step.ts'
 import type { RecordPlan } from './recorder.ts'
 
+export const systemErrors = {
+  EIO: { errno: -5, text: 'i/o error' },
+  ENOSPC: { errno: -28, text: 'no space left on device' },
+  EROFS: { errno: -30, text: 'read-only file system' },
+} as const
+
 export interface Fault {
   /** Default: any. */
   label?: string
@@ -16,7 +22,7 @@ export interface Fault {
   when?: string
   /** Strikes at every matching step from `hit` on. */
   every?: boolean
-  action: 'kill' | 'EIO' | 'ENOSPC'
+  action: 'kill' | keyof typeof systemErrors
   /** Half of a write is done first. */
   partial?: boolean
 }

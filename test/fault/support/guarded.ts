@@ -36,6 +36,8 @@ export class Guarded {
   readonly database: string
   /** What is started: the sources; a benchmark puts the packed executable here. */
   program = programCommand()
+  /** Added to the environment of the agents and commands that are started next, and of what they start. */
+  env: Record<string, string> = {}
   agent: Child | undefined
   #agents: Child[] = []
 
@@ -84,7 +86,7 @@ export class Guarded {
   /** Starts an agent and does not wait. */
   startAgent(): Child {
     const { command, args } = this.program
-    this.agent = spawnChild(command, [...args, 'run', '-c', this.config], { cwd: this.directory })
+    this.agent = spawnChild(command, [...args, 'run', '-c', this.config], { cwd: this.directory, env: this.env })
     this.#agents.push(this.agent)
     return this.agent
   }
@@ -144,6 +146,7 @@ export class Guarded {
   async command(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
     return await runChild(this.program.command, [...this.program.args, ...args, '-c', this.config], {
       cwd: this.directory,
+      env: this.env,
       deadline: patience,
     })
   }

@@ -6,7 +6,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { type Step, watchSteps } from '../../../agent/step.ts'
-import type { Fault, FaultPlan } from './faults.ts'
+import { type Fault, type FaultPlan, systemErrors } from './faults.ts'
 import { fileRecorder } from './recorder.ts'
 
 const text = process.env.DAEMONGUARD_FAULT
@@ -48,7 +48,7 @@ function strike(fault: Fault, step: Step): void {
     // The signal may be taken by another thread: nothing more may happen on this one.
     for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
   }
-  const { code, errno, text } =
-    fault.action === 'EIO' ? { code: 'EIO', errno: -5, text: 'i/o error' } : { code: 'ENOSPC', errno: -28, text: 'no space left on device' }
+  const code = fault.action
+  const { errno, text } = systemErrors[code]
   throw Object.assign(new Error(`${code}: ${text} (injected at ${step.label} ${step.kind})`), { code, errno, syscall: step.kind })
 }

@@ -76,6 +76,79 @@ export const spillPoints = {
   damaged: { 'REPAIR:QUARANTINE': 1, 'REPAIR:REASON': 8, 'REPAIR:SPILL': 5 },
 } satisfies Record<string, Points>
 
+/** test/fault/agent-points.test.ts */
+export const agentPoints = {
+  /** Of an agent that finds its engine, under the clients' work; what must be there for it is put there. */
+  guarding: {
+    'AGENT:DIRECTORY': 1,
+    'AGENT:SOCKET': 3,
+    'AGENT:FACTS': 8,
+    'CURSOR:DIRECTORY': 2,
+    'CURSOR:SAVE': 40,
+    'CURSOR:FOREIGN': 3,
+    'SUPERVISOR:STATE': 8,
+    'DEADLETTER:SAVE': 9,
+    'INCIDENT:SAVE': 9,
+    'LOG:ROTATE': 8,
+  },
+  /** Of one that removes a segment and its spill. */
+  retaining: { 'RETENTION:REMOVE': 3, 'RETENTION:SPILL': 3 },
+  /** Of one that takes a snapshot every second, and keeps the last. */
+  keeping: {
+    'SNAPSHOT:HOLD': 1,
+    'SNAPSHOT:DIRECTORY': 1,
+    'SNAPSHOT:COPY': 9,
+    'SNAPSHOT:MANIFEST': 8,
+    'SNAPSHOT:RELEASE': 1,
+    'SNAPSHOT:PRUNE': 6,
+    'COPY:LEFTOVER': 3,
+    'CURSOR:BAD': 3,
+  },
+  stopping: { 'AGENT:STOP': 6 },
+  /** Of one that finds the database file damaged, in the order in which they come. */
+  restoring: {
+    'LOG:OPEN': 2,
+    'INCIDENT:SAVE': 9,
+    'QUARANTINE:DIRECTORY': 2,
+    'QUARANTINE:MOVE': 3,
+    'QUARANTINE:REASON': 8,
+    'RESTORE:DIRECTORY': 1,
+    'RESTORE:COPY': 9,
+  },
+  /** Of evidence that lies on another file system. */
+  bringing: { 'QUARANTINE:ASIDE': 3, 'QUARANTINE:COPY': 6, 'QUARANTINE:COPIED': 3 },
+} satisfies Record<string, Points>
+
+/** test/fault/adoption-points.test.ts */
+export const adoptionPoints = {
+  /** Until the plan is there, each attempt begins anew. */
+  preparing: {
+    'ADOPTION:DIRECTORY': 1,
+    'ADOPTION:CLEAR': 1,
+    'ADOPTION:WORKSHOP': 1,
+    'ADOPTION:COPY': 12,
+    'ADOPTION:REPLAY': 1,
+    'ADOPTION:SCHEMA': 1,
+    'ADOPTION:CHECKPOINT': 1,
+  },
+  /** In the order in which they come. */
+  finishing: {
+    'ADOPTION:PLAN': 8,
+    'ADOPTION:SNAPSHOT': 7,
+    'ADOPTION:QUARANTINE': 1,
+    'ADOPTION:KEEP': 6,
+    'ADOPTION:REASON': 8,
+    'ADOPTION:WAL': 3,
+    'ADOPTION:REPLACE': 3,
+    'ADOPTION:DONE': 2,
+  },
+  /** Of an agent that finds a file which DuckDB opens neither with its WAL nor without. */
+  refusing: { 'TAKEOVER:BACK': 3 },
+} satisfies Record<string, Points>
+
+/** The demonstration works on a directory that it has made for itself and throws away; nothing goes on from what it leaves. */
+export const exempt = ['DEMO:DAMAGE', 'DEMO:STAGE']
+
 export function labelsOf(groups: Readonly<Record<string, Points>>): string[] {
   return Object.values(groups).flatMap((points) => Object.keys(points))
 }

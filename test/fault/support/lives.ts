@@ -13,6 +13,7 @@ import { openConsumer } from '../../../agent/journal/consumer.ts'
 import type { JournalConsumer } from '../../../agent/plugin.ts'
 import { difference, stateOf } from '../../engine/support/state.ts'
 import { type EngineOptions, TestEngine } from '../../support/engine.ts'
+import { sourceCommand } from '../../support/program.ts'
 import { temporaryDirectory } from '../../support/temp.ts'
 import { waitFor } from '../../support/wait.ts'
 import { type Fault, type FaultPlan, faultEnvironment, traced } from './faults.ts'
@@ -20,6 +21,8 @@ import { type Fault, type FaultPlan, faultEnvironment, traced } from './faults.t
 export const legs = 3
 /** Rows of 20 kB: more than a transaction holds in memory. */
 export const largeRows = 450
+/** The same, of which a transaction holds all. */
+const mediumRows = 290
 const patience = 60_000
 
 /** What clients were told: in their order, so that the order of commits can be checked. */
@@ -30,6 +33,8 @@ interface Told {
 
 export class Lives {
   readonly engine: TestEngine
+  /** Its directory. */
+  readonly journal: string
   /** Labels at which a fault has struck. */
   readonly struck = new Set<string>()
   readonly acknowledged: Told[] = []
@@ -48,13 +53,18 @@ export class Lives {
   #working: Promise<unknown>[] = []
   #unexpected: unknown
 
-  private constructor(engine: TestEngine) {
+  private constructor(engine: TestEngine, journal: string) {
     this.engine = engine
+    this.journal = journal
     this.#trace = path.join(engine.data, '..', 'trace')
   }
 
-  static async prepare(options: EngineOptions = {}): Promise<Lives> {
-    return new Lives(await TestEngine.prepare(options))
+  /** `journal`: its directory, when it is to lie on another disk. */
+  static async prepare(options: EngineOptions & { journal?: string } = {}): Promise<Lives> {
+    const { journal, engine: keys = [] } = options
+    const engine = await TestEngine.prepare(journal === undefined ? options : { ...options, engine: [...keys, `journal_dir: ${journal}`] })
+    engine.program = sourceCommand()
+    return new Lives(engine, journal ?? path.join(engine.data, 'journal'))
   }
 
   /** While it is there, clients work: faults that are to strike then wait for it. */
@@ -106,6 +116,7 @@ export class Lives {
       'CREATE TABLE IF NOT EXISTS legs (id BIGINT, leg INTEGER, amount INTEGER, PRIMARY KEY (id, leg))',
       'CREATE SEQUENCE IF NOT EXISTS numbers',
       'CREATE TABLE IF NOT EXISTS large (id BIGINT, part INTEGER, v VARCHAR)',
+      'CREATE TABLE IF NOT EXISTS medium (id BIGINT, v VARCHAR)',
     )
   }
 
@@ -120,6 +131,11 @@ export class Lives {
       this.#loop(async () => (await this.engine.control.hold()).release()),
       this.#loop(() => this.engine.sql('PRAGMA wal_autocheckpoint = 5000')),
     ])
+  }
+
+  /** The same with one that fills the journal quickly, by transactions too small to spill. */
+  workFilling(): void {
+    this.#begin(() => [this.#write(1, single), this.#write(3, transaction), this.#write(5, medium)])
   }
 
   /** The same with transactions that spill: one client commits them, one rolls them back, one writes single rows. */
@@ -173,7 +189,8 @@ export class Lives {
     assert.equal([recovery.gaps, recovery.refused, recovery.quarantined], [[], [], []], `after ${this.story.slice(-6).join(', ')}`)
     const rows = await this.engine.sql(
       `SELECT id, true FROM singles UNION ALL SELECT id, count(*) = ${legs} AND sum(amount) = 0 FROM legs GROUP BY id
-       UNION ALL SELECT id, count(*) = ${largeRows} AND sum(length(v)) = ${largeRows * 20_000} FROM large GROUP BY id`,
+       UNION ALL SELECT id, count(*) = ${largeRows} AND sum(length(v)) = ${largeRows * 20_000} FROM large GROUP BY id
+       UNION ALL SELECT id, count(*) = ${mediumRows} FROM medium GROUP BY id`,
     )
     const found = new Map(rows.map(([id, whole]) => [Number(id), whole === 't']))
     assert.equal(
@@ -203,7 +220,7 @@ export class Lives {
     this.#source.connected(hello)
     this.#consumer ??= openConsumer({
       name: 'follower',
-      journal: path.join(this.engine.data, 'journal'),
+      journal: this.journal,
       cursors: path.join(temporaryDirectory('c'), 'cursors'),
       source: this.#source,
       onGap: (gap) => assert.unreachable(`the consumer was told of a gap: ${JSON.stringify(gap)}`),
@@ -216,7 +233,7 @@ export class Lives {
         assert.is(seq, this.#lastDelivered + 1, 'seqs come in order, without holes')
         this.#lastDelivered = seq
         for (const change of changes) {
-          if (change.kind !== 'insert' || !['singles', 'legs', 'large'].includes(change.table.name)) continue
+          if (change.kind !== 'insert' || !['singles', 'legs', 'large', 'medium'].includes(change.table.name)) continue
           for (const id of new Set(change.rows.columns[0])) {
             const before = this.delivered.get(Number(id))
             assert.ok(before === undefined || before === seq, `order ${id} came at seq ${before} and ${seq}`)
@@ -227,7 +244,7 @@ export class Lives {
       await this.#consumer.confirm(this.#lastDelivered)
     }
     assert.equal([...this.delivered.keys()].sort(byNumber), [...found.keys()].sort(byNumber), 'the consumer has what is there')
-    for (const client of [1, 2, 3, 4]) {
+    for (const client of [1, 2, 3, 4, 5]) {
       const seqs = this.acknowledged.filter((told) => told.client === client).map(({ order }) => this.delivered.get(order) as number)
       assert.equal(seqs, [...seqs].sort(byNumber), `commits of client ${client} are in their order`)
     }
@@ -239,7 +256,7 @@ export class Lives {
     await this.engine.kill()
     const copy = await TestEngine.prepare({ data: path.join(temporaryDirectory('r'), 'data') })
     fs.copyFileSync(path.join(this.engine.data, 'identity.json'), path.join(copy.data, 'identity.json'))
-    fs.cpSync(path.join(this.engine.data, 'journal'), path.join(copy.data, 'journal'), { recursive: true })
+    fs.cpSync(this.journal, path.join(copy.data, 'journal'), { recursive: true })
     await copy.start()
     try {
       assert.is(difference(live, await stateOf(await copy.connect())), '')
@@ -290,6 +307,10 @@ async function transaction(client: pg.Client, order: number): Promise<void> {
   for (let leg = 0; leg < legs; leg++) await client.query('INSERT INTO legs VALUES ($1, $2, $3)', [order, leg, leg === 0 ? 1 - legs : 1])
   const { command } = await client.query('COMMIT')
   if (command !== 'COMMIT') throw new Error(`COMMIT of order ${order} was answered ${command}`)
+}
+
+function medium(client: pg.Client, order: number): Promise<unknown> {
+  return client.query(`INSERT INTO medium SELECT ${order}, repeat(chr((65 + i % 20)::INTEGER), 20000) FROM range(${mediumRows}) r(i)`)
 }
 
 async function large(client: pg.Client, order: number): Promise<void> {
