@@ -4,6 +4,8 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { labelsInCode } from './fault/support/faults.ts'
+import { exempt, grouped } from './fault/support/labels.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
 
@@ -91,6 +93,21 @@ test('no file is longer than 400 lines', () => {
   assert.equal(
     long.map((source) => `${source.name}: ${source.text.split('\n').length} lines`),
     [],
+  )
+})
+
+test('every labelled step stands in the group of a test that kills the process there (test/fault/support/labels.ts), and no other', () => {
+  const known = [...grouped, ...exempt]
+  const labels = labelsInCode()
+  assert.equal(
+    labels.filter((label) => !known.includes(label)),
+    [],
+    'in no group',
+  )
+  assert.equal(
+    known.filter((label) => !labels.includes(label)),
+    [],
+    'no longer in the code',
   )
 })
 

@@ -49,7 +49,7 @@ for (let pass = 0; pass < passes; pass++) {
       `redis-mirror: { url: "${redis.url}", tables: ["singles", "legs"] }`,
       `clickhouse-shipper: { url: "${clickhouse.url}", tables: ["singles", "legs", "orders"], batch: { rows: 500, max_delay: 50ms }, backoff: [50ms] }`,
     ]
-    const common = ['watchdog: { schedule: "* * * * * *", max_restarts: 1000 }', 'checkpointer: { every_transactions: 5 }', ...consumers]
+    const common = ['watchdog: { schedule: "* * * * * *", max_restarts: 1000 }', 'checkpointer: { every_transactions: 20 }', ...consumers]
     const guarded = await Guarded.prepare({ plugins: [...common, 'integrity-scanner: false'] })
     guarded.program = sourceCommand()
     const inData = (name: string) => path.join(guarded.data, name)
@@ -77,7 +77,7 @@ for (let pass = 0; pass < passes; pass++) {
       await guarded.sql("INSERT INTO orders VALUES (1, 'buy')")
       // Both have cursors.
       await delivered(guarded)
-      const writers = new Writers(guarded, { pause: 20 })
+      const writers = new Writers(guarded, { pause: 50 })
       writers.start(['single', 'transaction'])
       await guarded.killAgent()
 
@@ -176,6 +176,8 @@ for (let pass = 0; pass < passes; pass++) {
       for (const file of [guarded.database, newest?.file as string]) flipIn(file, random.pick(metadata), random)
       const evidence = [guarded.database, newest?.file as string].map((file) => fs.readFileSync(file))
       for (const [label, hits] of Object.entries(agentPoints.restoring)) await agentDies(guarded, label, hits)
+      // While it remembers that the restore is done.
+      await agentDies(guarded, 'SUPERVISOR:STATE', agentPoints.restoring['SUPERVISOR:STATE'])
       await guarded.start()
       assert.equal(await guarded.sql('SELECT count(*), sum(hash(id, noise)) FROM trades'), state)
       const { incidents } = await guarded.until('no incident is open', ({ incidents }) =>
