@@ -6,6 +6,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { codeOf } from './errors.ts'
 import { type Label, step } from './step.ts'
 
 export const fileMode = 0o600
@@ -91,8 +92,21 @@ function dropTemporary(temporary: string, label: Label): void {
 
 function rename(from: string, to: string, label: Label): void {
   step(label, 'rename', from, to)
-  fs.renameSync(from, to)
+  for (let attempt = 0; ; attempt++) {
+    try {
+      fs.renameSync(from, to)
+      return
+    } catch (error) {
+      // Windows does not replace a file that somebody reads just now (a virus scanner, the agent that looks at engine.json).
+      const isHeld = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error) ?? '')
+      if (!isHeld || attempt === heldAttempts) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+    }
+  }
 }
+
+/** 10 ms apart. */
+const heldAttempts = 100
 
 /** Renames within a file system and makes it durable on both sides. */
 export function moveDurably(from: string, to: string, label: Label): void {
