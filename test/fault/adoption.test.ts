@@ -1,4 +1,5 @@
 // deadline: 240s
+// beside: others
 // A platform's existing .duckdb file, with its own WAL beside it as SIGKILL left it, is taken over on a copy; the original is kept byte for byte.
 
 import { createHash } from 'node:crypto'

@@ -1,4 +1,5 @@
 // deadline: 300s
+// beside: others
 // One flipped bit in any header or live block, under load: found by the scanner's schedule or by `daemonguard scan`, quarantined, restored; all acknowledged rows are there.
 
 import fs from 'node:fs'

@@ -1,4 +1,5 @@
 // deadline: 240s
+// beside: others
 // A flipped bit in the journal is an incident, never a crash loop: the segment goes to quarantine, the engine serves, and what is gone is named.
 
 import { createHash } from 'node:crypto'

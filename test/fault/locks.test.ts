@@ -1,4 +1,5 @@
 // deadline: 180s
+// beside: others
 // A second agent or engine on the same data directory, or on the same database file, refuses with the pid of the first, and the first goes on.
 
 import fs from 'node:fs'
