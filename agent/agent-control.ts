@@ -6,9 +6,10 @@
  * Requests of one connection run side by side; a connection that ends aborts what it asked for.
  */
 
-import type net from 'node:net'
+import fs from 'node:fs'
+import net from 'node:net'
 import { createInterface } from 'node:readline'
-import { connectTo, createEndpoint, listenAt, longestPath } from './endpoint.ts'
+import { removeDurably } from './disk.ts'
 import { DaemonGuardError, type ExitCode, messageOf } from './errors.ts'
 import type { Log } from './log.ts'
 import { toJson } from './status-report.ts'
@@ -21,6 +22,9 @@ export interface AgentControl {
   stop(): Promise<void>
 }
 
+/** sun_path holds 108 bytes with its final zero on Linux, 104 on macOS. */
+const longestPath = 103
+
 /** Serves `handlers` on the socket `file`. The caller holds the agent's lock, so a socket that lies there is a dead agent's. */
 export async function serveAgentControl(file: string, handlers: Handlers, log: Log): Promise<AgentControl> {
   if (Buffer.byteLength(file) > longestPath) {
@@ -29,8 +33,9 @@ export async function serveAgentControl(file: string, handlers: Handlers, log: L
       hint: 'set agent.data_dir to a shorter path',
     })
   }
+  if (fs.existsSync(file)) removeDurably(file, 'AGENT:SOCKET')
   const connections = new Set<net.Socket>()
-  const server = createEndpoint((socket) => {
+  const server = net.createServer((socket) => {
     connections.add(socket)
     const gone = new AbortController()
     socket.on('close', () => {
@@ -44,10 +49,16 @@ export async function serveAgentControl(file: string, handlers: Handlers, log: L
       })
     })
   })
+  const mask = process.umask(0o177)
   try {
-    await listenAt(server, file, 'AGENT:SOCKET')
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(file, resolve)
+    })
   } catch (error) {
     throw new DaemonGuardError(`the agent cannot serve its control socket: ${messageOf(error)}`, { where: file, cause: error })
+  } finally {
+    process.umask(mask)
   }
   server.on('error', (error) => log.warn(`agent control: ${error.message}`))
   return {
@@ -93,7 +104,7 @@ export function askAgent<Result>(
   options: { timeoutMs?: number } = {},
 ): Promise<Result> {
   return new Promise((resolve, reject) => {
-    const socket = connectTo(file)
+    const socket = net.connect(file)
     const timer =
       options.timeoutMs === undefined
         ? undefined

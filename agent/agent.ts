@@ -10,8 +10,8 @@ import { CertificateWatch } from './certificate-watch.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, inQuietHours } from './config.ts'
 import { Consumers } from './consumers.ts'
-import { ensureDirectory, removeDurably, writeAtomic } from './disk.ts'
-import { DaemonGuardError, messageOf } from './errors.ts'
+import { ensureDirectory, removeDurably, writeOnFullDisk } from './disk.ts'
+import { DaemonGuardError, isDiskFull, messageOf } from './errors.ts'
 import { IncidentStore } from './incidents.ts'
 import { removeAllLeftovers } from './leftovers.ts'
 import { acquireLock, type Lock } from './lock.ts'
@@ -251,7 +251,13 @@ export class Agent {
       controlSocket: paths.agentSocket,
       config: this.config.file,
     }
-    writeAtomic(paths.agentFile, `${JSON.stringify(facts, null, 2)}\n`, 'AGENT:FACTS')
+    try {
+      writeOnFullDisk(paths.agentFile, `${JSON.stringify(facts, null, 2)}\n`, 'AGENT:FACTS')
+    } catch (error) {
+      // Commands find the agent by its socket.
+      if (!isDiskFull(error)) throw error
+      this.log.warn(`${paths.agentFile} could not be written: ${messageOf(error)}`)
+    }
   }
 }
 

@@ -11,7 +11,6 @@ import { type KeyPath, keyName } from './config/problem.ts'
 import { valueAt } from './config/validate.ts'
 import { type Config, documentOf, type Problem } from './config.ts'
 import { freeBytes } from './disk.ts'
-import { connectTo } from './endpoint.ts'
 import { codeOf } from './errors.ts'
 import { pathsOf } from './paths.ts'
 import { type Address, exposure } from './values.ts'
@@ -226,7 +225,7 @@ async function isOurs(address: Address, own: { socket: string; file: string }): 
 
 function answers(socket: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const connection = connectTo(socket)
+    const connection = net.connect(socket)
     const end = (answer: boolean) => {
       connection.destroy()
       resolve(answer)

@@ -6,7 +6,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { codeOf } from './errors.ts'
+import { isDiskFull } from './errors.ts'
 import { type Label, step } from './step.ts'
 
 export const fileMode = 0o600
@@ -90,23 +90,32 @@ function dropTemporary(temporary: string, label: Label): void {
   }
 }
 
-function rename(from: string, to: string, label: Label): void {
-  step(label, 'rename', from, to)
-  for (let attempt = 0; ; attempt++) {
+/**
+ * As writeAtomic, for small files without which a full disk could not be lived with, or left: where it has no room for a second copy, the
+ * file's own blocks take the new content, in one write, filled up with spaces. A killed process leaves the old or the new content; a power
+ * cut in that moment may leave a mixture, which readers must take for a damaged file.
+ */
+export function writeOnFullDisk(file: string, data: string | Uint8Array, label: Label): void {
+  try {
+    writeAtomic(file, data, label)
+  } catch (error) {
+    const content = typeof data === 'string' ? Buffer.from(data) : data
+    const stat = fs.statSync(file, { throwIfNoEntry: false })
+    if (!isDiskFull(error) || stat === undefined || content.length > stat.blocks * 512) throw error
+    const fd = openForWriting(file, 'r+', label)
     try {
-      fs.renameSync(from, to)
-      return
-    } catch (error) {
-      // Windows does not replace a file that somebody reads just now (a virus scanner, the agent that looks at engine.json).
-      const isHeld = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error) ?? '')
-      if (!isHeld || attempt === heldAttempts) throw error
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+      writeAll(fd, Buffer.concat([content, Buffer.alloc(Math.max(0, stat.size - content.length), ' ')]), 0, label)
+      syncOpen(fd, label)
+    } finally {
+      fs.closeSync(fd)
     }
   }
 }
 
-/** 10 ms apart. */
-const heldAttempts = 100
+function rename(from: string, to: string, label: Label): void {
+  step(label, 'rename', from, to)
+  fs.renameSync(from, to)
+}
 
 /** Renames within a file system and makes it durable on both sides. */
 export function moveDurably(from: string, to: string, label: Label): void {
@@ -212,10 +221,10 @@ export function freeBytes(directory: string): number {
   return stat.bavail * stat.bsize
 }
 
-/** Opens for writing (created 0600). `flags` as in fs.open. */
-export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a', label: Label): number {
+/** Opens for writing (created 0600). `flags` as in fs.open; `keep`: created when it is not there, else as it is. */
+export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a' | 'keep', label: Label): number {
   step(label, 'open', file)
-  const fd = fs.openSync(file, flags, fileMode)
+  const fd = fs.openSync(file, flags === 'keep' ? fs.constants.O_RDWR | fs.constants.O_CREAT : flags, fileMode)
   step(label, 'opened', file, fd)
   return fd
 }
@@ -269,12 +278,11 @@ export function cutOpen(fd: number, length: number, label: Label): void {
   if (fs.fstatSync(fd).size > length) fs.ftruncateSync(fd, length)
 }
 
-/** Replaces the content of an open file; not durable, and not atomic: only for what nobody must rely on. */
+/** Replaces the content of an open file, in its own blocks; not durable, and not atomic: only for what nobody must rely on. */
 export function overwriteOpen(fd: number, text: string, label: Label): void {
   const data = Buffer.from(text)
-  step(label, 'write', fd, data)
-  fs.ftruncateSync(fd, 0)
-  fs.writeSync(fd, data)
+  writeAll(fd, data, 0, label)
+  cutOpen(fd, data.length, label)
 }
 
 /** Creates a control group, which is a directory of the kernel's; an existing one is left as it is. */

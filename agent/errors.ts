@@ -10,6 +10,8 @@ export const ExitCode = {
   unknown: 3,
   /** The engine met an error after which its memory may disagree with its journal; the next process recovers. */
   suspect: 70,
+  /** The disk is full, and what is to be done needs room: it is tried again when there is some. */
+  full: 73,
   /** The database file is damaged or cannot be trusted: a snapshot must take its place first. */
   corrupt: 74,
   /** Another process holds the lock of this data directory. */
@@ -59,4 +61,30 @@ export function messageOf(error: unknown): string {
 export function codeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null | undefined)?.code
   return typeof code === 'string' ? code : undefined
+}
+
+/** Whether the disk, or what this user may have of it, is full: in the error itself, or in what has caused it. DuckDB tells it in words. */
+export function isDiskFull(error: unknown): boolean {
+  for (let at = error; at != null; at = (at as { cause?: unknown }).cause) {
+    if (at instanceof DaemonGuardError && at.exitCode === ExitCode.full) return true
+    if (['ENOSPC', 'EDQUOT'].includes(codeOf(at) ?? '')) return true
+    if (/No space left on device|[Qq]uota exceeded|failed to offload data block/.test(messageOf(at))) return true
+  }
+  return false
+}
+
+/** What `work` comes to; where the disk was full, it fails with that exit code, whatever step met it: it is no use to try again before there is space. */
+export async function tellingFullDisk<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (!isDiskFull(error)) throw error
+    const known = error instanceof DaemonGuardError ? error : undefined
+    throw new DaemonGuardError(messageOf(error), {
+      where: known?.where,
+      hint: known?.hint ?? 'free space on this disk: df -h',
+      exitCode: ExitCode.full,
+      cause: error,
+    })
+  }
 }

@@ -1,13 +1,13 @@
 /**
  * The incident log: one JSON file per incident in data_dir/incidents/, written atomically at each change, so that it survives the
  * agent and can be read by any command. Newest first by name. A full disk must never hold up a recovery: what cannot be
- * written is kept in memory, reported once, and written with the incident's next change.
+ * written is kept in memory, reported once, and written when another one, or the list of them, finds space again.
  */
 
 import fs from 'node:fs'
 import path from 'node:path'
 import type { Clock } from './clock.ts'
-import { ensureDirectory, writeAtomic } from './disk.ts'
+import { ensureDirectory, writeOnFullDisk } from './disk.ts'
 import { codeOf, messageOf } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Incident, IncidentLog } from './plugin.ts'
@@ -102,6 +102,7 @@ export class IncidentStore implements IncidentLog {
 
   /** Newest first, at most `limit`. An unreadable file is skipped and logged: it hides no other. */
   list(limit = 100): Incident[] {
+    this.#writeRest()
     const ids = new Set([...this.#ids(), ...this.#unwritten.keys()])
     const incidents: Incident[] = []
     for (const id of [...ids].sort().reverse()) {
@@ -133,14 +134,25 @@ export class IncidentStore implements IncidentLog {
   }
 
   #write(incident: Incident): void {
+    if (this.#isWritten(incident)) this.#writeRest()
+  }
+
+  #writeRest(): void {
+    for (const incident of this.#unwritten.values()) if (!this.#isWritten(incident)) return
+  }
+
+  #isWritten(incident: Incident): boolean {
     try {
       ensureDirectory(this.#directory, 'INCIDENT:SAVE')
-      writeAtomic(this.#file(incident.id), `${JSON.stringify({ version: formatVersion, ...incident }, plainNumbers, 2)}\n`, 'INCIDENT:SAVE')
+      const text = `${JSON.stringify({ version: formatVersion, ...incident }, plainNumbers, 2)}\n`
+      writeOnFullDisk(this.#file(incident.id), text, 'INCIDENT:SAVE')
       this.#unwritten.delete(incident.id)
+      return true
     } catch (error) {
       if (!this.#unwritten.has(incident.id))
         this.#log.error({ incident: incident.id }, `an incident is kept in memory only: ${messageOf(error)}`)
       this.#unwritten.set(incident.id, incident)
+      return false
     }
   }
 

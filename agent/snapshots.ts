@@ -16,7 +16,7 @@ import type { Clock } from './clock.ts'
 import { ensureDirectory, freeBytes, removeDurably, writeAtomic } from './disk.ts'
 import { type CopyOptions, type CopyResult, copyFile, digestFile, UnexpectedContentError } from './duckfile/copy.ts'
 import { DamagedFileError, MovedFileError, type ReadOptions, UnreadableFileError } from './duckfile/reader.ts'
-import { DaemonGuardError, messageOf } from './errors.ts'
+import { DaemonGuardError, ExitCode, messageOf } from './errors.ts'
 import { removeLeftovers } from './leftovers.ts'
 import type { EngineControl } from './plugin.ts'
 import { step } from './step.ts'
@@ -261,6 +261,7 @@ function requireSpace(directory: string, needed: number, what: string): void {
   throw new DaemonGuardError(`too little disk space for ${what}: ${megabytes(needed)} are needed, ${megabytes(free)} are free`, {
     where: directory,
     hint: `free some: du -sh ${directory}/*`,
+    exitCode: ExitCode.full,
   })
 }
 

@@ -1,5 +1,6 @@
 /** `adopt`: takes over an existing database file, in a process of its own because replaying a foreign WAL may abort it. */
 
+import { tellingFullDisk } from '../errors.ts'
 import type { Command } from './command.ts'
 import { loadEngineConfiguration } from './configuration.ts'
 
@@ -9,7 +10,7 @@ const command: Command = {
   options: {},
   async run(call) {
     const [config, { runAdopt }] = await Promise.all([loadEngineConfiguration(call), import('../engine/adoption.ts')])
-    return await runAdopt(config)
+    return await tellingFullDisk(runAdopt(config))
   },
 }
 export default command

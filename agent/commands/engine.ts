@@ -1,5 +1,6 @@
 /** `engine`: the process that owns the DuckDB file and the journal. The agent starts it; people start the agent. */
 
+import { tellingFullDisk } from '../errors.ts'
 import type { Command } from './command.ts'
 import { loadEngineConfiguration } from './configuration.ts'
 
@@ -9,7 +10,7 @@ const command: Command = {
   options: {},
   async run(call) {
     const [config, { runEngine }] = await Promise.all([loadEngineConfiguration(call), import('../engine/engine.ts')])
-    return await runEngine(config)
+    return await tellingFullDisk(runEngine(config))
   },
 }
 export default command

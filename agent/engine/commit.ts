@@ -3,7 +3,7 @@
  * appended under the next seq; then the flusher's fsync is waited for, outside the lock, by whoever answers a client.
  */
 
-import { messageOf } from '../errors.ts'
+import { DaemonGuardError, messageOf } from '../errors.ts'
 import type { EncodedTransaction } from '../journal/record.ts'
 import type { JournalWriter } from '../journal/writer.ts'
 import { step } from '../step.ts'
@@ -38,8 +38,6 @@ export class CommitPipeline {
   #tail: Promise<void> = Promise.resolve()
   /** Ends with the commit that DuckDB is running now. */
   #current: Promise<void> | undefined
-  /** Why the last commit was refused for want of space, or null. */
-  refusal: string | null = null
 
   constructor(options: CommitOptions) {
     this.#options = options
@@ -95,11 +93,9 @@ export class CommitPipeline {
       step('COMMIT:RESERVE')
       try {
         writer.reserve(group)
-        this.refusal = null
       } catch (error) {
-        this.refusal = messageOf(error)
         await rollback()
-        throw new SqlError('53100', this.refusal, { hint: 'free space on the journal disk; writes resume by themselves' })
+        throw new SqlError('53100', messageOf(error), { hint: error instanceof DaemonGuardError ? error.hint : undefined, cause: error })
       }
       step('COMMIT:DUCKDB')
       try {

@@ -1,6 +1,6 @@
 /** What an error of DuckDB means: an SQLSTATE for the client, and whether the instance can still be trusted. */
 
-import { messageOf } from '../errors.ts'
+import { isDiskFull, messageOf } from '../errors.ts'
 import { SqlError } from './sql-error.ts'
 
 /** DuckDB's error classes, as the text before the first ` Error:`, and Postgres' SQLSTATE for each. First match wins. */
@@ -39,8 +39,9 @@ const states: readonly (readonly [pattern: RegExp, code: string])[] = [
   [/^Permission Error/, '42501'],
   [/^Not implemented Error/, '0A000'],
   [/^INTERRUPT Error/, '57014'],
+  // Rows go to disk before their COMMIT where there are many, and what does not fit into memory.
+  [/No space left on device|[Qq]uota exceeded|failed to offload data block/, '53100'],
   [/^Out of Memory Error/, '53200'],
-  [/No space left on device/, '53100'],
 ]
 
 const limitations = / If this is an unexpected constraint violation, please refer to our foreign key limitations in the documentation$/
@@ -55,6 +56,7 @@ const hints: readonly (readonly [pattern: RegExp, hint: string])[] = [
     /^Dependency Error: Cannot alter entry/,
     'DROP its indexes first, and create them again after; what foreign keys reference keeps its name',
   ],
+  [/No space left on device|[Qq]uota exceeded|failed to offload data block/, 'free space on the disk of the database'],
   [/Adding columns with constraints/, 'ADD COLUMN with its DEFAULT first, then ALTER COLUMN … SET NOT NULL, or ADD CONSTRAINT'],
 ]
 
@@ -89,11 +91,16 @@ export function isCorruption(error: unknown): boolean {
 
 /** Memory or disk did not suffice: the same would work with more of it. */
 export function isShortage(error: unknown): boolean {
-  return /^Out of Memory Error|out of memory|No space left on device|quota exceeded/i.test(messageOf(error))
+  return isDiskFull(error) || /out of memory/i.test(messageOf(error))
 }
 
 export function isFatal(error: unknown): boolean {
-  return !(error instanceof SqlError) && fatal.test(messageOf(error))
+  return !(error instanceof SqlError) && fatal.test(messageOf(error)) && !isDiskFullBeforeCommit(error)
+}
+
+/** A statement had no room for what it would write before its COMMIT, or for what memory does not hold: it fails alone. */
+function isDiskFullBeforeCommit(error: unknown): boolean {
+  return isDiskFull(error) && /^(IO|Out of Memory) Error/.test(messageOf(error)) && !/invalidated|failed to commit/i.test(messageOf(error))
 }
 
 /** At COMMIT only these are ordinary: the transaction was rolled back, the instance is sound. */

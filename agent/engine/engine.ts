@@ -2,10 +2,11 @@
 
 import { randomUUID } from 'node:crypto'
 import fs from 'node:fs'
+import koffi from 'koffi'
 import type { Config } from '../config.ts'
 import { controlProtocol, type EngineHello } from '../control-protocol.ts'
-import { ensureDirectory, removeDurably, writeAtomic } from '../disk.ts'
-import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
+import { ensureDirectory, removeDurably, writeOnFullDisk } from '../disk.ts'
+import { DaemonGuardError, ExitCode, isDiskFull, messageOf } from '../errors.ts'
 import { JournalWriter } from '../journal/writer.ts'
 import { acquireLock } from '../lock.ts'
 import { createLog, type Log } from '../log.ts'
@@ -18,7 +19,6 @@ import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
 import { ControlServer } from './control.ts'
-import { endProcess } from './end.ts'
 import { WriterGate } from './gate.ts'
 import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
@@ -170,18 +170,25 @@ class Engine {
     if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir, 'ENGINE:DIRECTORY')
     await this.#listener.start()
     await this.#control.listen(this.#paths.controlSocket)
-    const { recovery: _, agentPassword: _secret, ...facts } = this.#hello()
-    writeAtomic(
-      this.#paths.engineFile,
-      `${JSON.stringify({ ...facts, controlSocket: this.#paths.controlSocket }, null, 2)}\n`,
-      'ENGINE:FACTS',
-    )
+    this.#writeEngineFile()
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#stop(true))
     // The terminal of whoever started the agent may close: the engine goes on.
     process.on('SIGHUP', () => {})
     process.on('uncaughtException', (error) => this.#fail(ExitCode.suspect, `uncaught: ${error.stack ?? error.message}`))
     process.on('unhandledRejection', (reason) => this.#fail(ExitCode.suspect, `unhandled: ${messageOf(reason)}`))
     this.#log.info({ ...this.#listener.address, databaseId: this.#recovered.databaseId, seq: this.#recovered.nextSeq - 1 }, 'serving')
+  }
+
+  #writeEngineFile(): void {
+    const { recovery: _, agentPassword: _secret, ...facts } = this.#hello()
+    const text = `${JSON.stringify({ ...facts, controlSocket: this.#paths.controlSocket }, null, 2)}\n`
+    try {
+      writeOnFullDisk(this.#paths.engineFile, text, 'ENGINE:FACTS')
+    } catch (error) {
+      // The agent finds it by its lock as well (agent/supervisor/adopt.ts).
+      if (!isDiskFull(error)) throw error
+      this.#log.warn(`${this.#paths.engineFile} could not be written: ${messageOf(error)}`)
+    }
   }
 
   /** The schema file goes the way of a client's statements, so that it is journaled; into an empty database only, and only once. */
@@ -250,7 +257,7 @@ class Engine {
   }
 
   async #status(): Promise<EngineStatus> {
-    const { writer, refusal } = this.#context.pipeline
+    const { writer } = this.#context.pipeline
     const { watermark, lastAt } = this.#checkpoints
     return {
       pid: process.pid,
@@ -264,7 +271,7 @@ class Engine {
       sinceCheckpoint: writer.durableSeq - watermark,
       lastCheckpointAt: lastAt,
       checkpointEvery: this.#context.kept.checkpointEvery,
-      readOnlyReason: refusal,
+      readOnlyReason: writer.shortage,
       memoryBytes: process.memoryUsage.rss(),
       isolation: this.#isolation,
     }
@@ -293,6 +300,11 @@ class Engine {
    */
   #fail(code: number, reason: string): never {
     this.#log.fatal({ code }, reason)
-    endProcess(code)
+    exitNow(code)
   }
+}
+
+function exitNow(code: number): never {
+  if (process.platform !== 'win32') koffi.load('libc.so.6').func('void _exit(int status)')(code)
+  return process.exit(code)
 }

@@ -109,7 +109,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     const short = isShortage(error)
     throw new DaemonGuardError(`the journal could not be replayed onto the database file: ${messageOf(error)}`, {
       where: paths.database,
-      hint: short ? 'raise engine.memory, or free space on this disk' : 'daemonguard status',
+      hint: short ? 'free space on this disk, or raise engine.memory' : 'daemonguard status',
       exitCode: short ? ExitCode.suspect : ExitCode.corrupt,
       cause: error,
     })

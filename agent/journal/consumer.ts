@@ -6,7 +6,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { type Clock, systemClock } from '../clock.ts'
-import { ensureDirectory, linkOrCopy, writeAtomic } from '../disk.ts'
+import { ensureDirectory, linkOrCopy, writeOnFullDisk } from '../disk.ts'
 import { messageOf } from '../errors.ts'
 import type { JournalConsumer } from '../plugin.ts'
 import { type FoundBatch, SegmentReader } from './reader.ts'
@@ -216,9 +216,9 @@ class Consumer implements JournalConsumer {
     this.#reader = undefined
   }
 
-  /** One that cannot be written is not moved. */
+  /** On a full disk too: only what is confirmed can be deleted, and that may be what fills it. One that cannot be written is not moved. */
   #save(cursor: CursorFile): void {
-    writeAtomic(this.#file, JSON.stringify(cursor), 'CURSOR:SAVE')
+    writeOnFullDisk(this.#file, JSON.stringify(cursor), 'CURSOR:SAVE')
     this.#cursor = cursor
   }
 

@@ -13,7 +13,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
-import { openForWriting, writeAll, writeAtomic } from '../disk.ts'
+import { openForWriting, writeAll, writeOnFullDisk } from '../disk.ts'
 import { codeOf } from '../errors.ts'
 import { currentBootId, uuid, uuidBytes } from './segment.ts'
 
@@ -74,7 +74,7 @@ type Position = Pick<Mark, 'segment' | 'offset' | 'seq'>
 
 /** Puts a mark in place durably. The caller has made durable what it says. */
 export function writeMark(directory: string, databaseId: string, position: Position): void {
-  writeAtomic(markFile(directory), encodeMark({ ...position, databaseId, bootId: currentBootId() }), 'MARK:REPLACE')
+  writeOnFullDisk(markFile(directory), encodeMark({ ...position, databaseId, bootId: currentBootId() }), 'MARK:REPLACE')
 }
 
 /** The mark as the engine moves it. */

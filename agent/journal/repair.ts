@@ -55,8 +55,13 @@ export function repairJournal(directory: string, databaseId: string, quarantine:
   repairSpills(directory, quarantine, repair.spills, result)
   // What is kept is durable now; and what is lost stays known, so that its seqs are never given again.
   const end = repair.end ?? (mark === undefined ? undefined : { segment: mark.segment, offset: mark.offset })
-  if (end !== undefined) writeMark(directory, databaseId, { ...end, seq: last })
+  if (end !== undefined && !isAt(mark, { ...end, seq: last })) writeMark(directory, databaseId, { ...end, seq: last })
   return result
+}
+
+/** After a kill the mark is where it must be, as a rule: a full disk need not take it again. */
+function isAt(mark: Mark | undefined, { segment, offset, seq }: Pick<Mark, 'segment' | 'offset' | 'seq'>): boolean {
+  return mark?.segment === segment && mark.offset === offset && mark.seq === seq && sameBoot(mark.bootId)
 }
 
 /** What a repair or a mark leaves behind when it is interrupted; all of it is made again. */

@@ -2,12 +2,13 @@
  * The journal's writer: one per engine. Commits reserve room, append, and wait; one flusher writes and fsyncs whatever has gathered
  * (group commit), moves the mark (agent/journal/mark.ts), and tells the waiters. A batch is written only after the one before it is durable,
  * also across segments. Zero-filled space is kept allocated ahead of the end, so that a full disk is met by `reserve`, before DuckDB commits.
+ * It may be met at the start as well: a writer without a segment takes nothing, and begins by itself once there is space.
  */
 
 import fs from 'node:fs'
 import path from 'node:path'
 import { cutOpen, ensureDirectory, openForWriting, removeDurably, syncData, syncDirectory, syncOpen, writeAll } from '../disk.ts'
-import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
+import { codeOf, DaemonGuardError, isDiskFull, messageOf } from '../errors.ts'
 import { step } from '../step.ts'
 import { DurableMark } from './mark.ts'
 import { batchBytesOf, type EncodedTransaction, encodeBatch, maxBatchBytes, stamp } from './record.ts'
@@ -17,6 +18,9 @@ import { type SpillSource, SpillWriter } from './spill.ts'
 /** Step in which space is allocated ahead of the journal's end. */
 const allocationBytes = 1 << 20
 const zeros = new Uint8Array(allocationBytes)
+/** Pauses between attempts to get room on a full disk; they double. */
+const firstPauseMs = 250
+const longestPauseMs = 4_000
 /** A segment larger than this is followed by a new one at the next commit. */
 export const defaultSegmentBytes = 64 << 20
 
@@ -64,9 +68,11 @@ interface Waiter {
 
 export class JournalWriter implements SpillSource {
   #options: JournalWriterOptions
-  #mark: DurableMark
-  /** The one that appends go to. */
-  #segment: Segment
+  #mark: DurableMark | undefined
+  /** The one that appends go to; undefined until the disk had room for the first. */
+  #segment: Segment | undefined
+  #shortage: string | null = null
+  #retry: NodeJS.Timeout | undefined
   /** Earlier ones that are still to be written to their end and sealed, in order. */
   #retiring: Segment[] = []
   #nextSeq: number
@@ -81,15 +87,17 @@ export class JournalWriter implements SpillSource {
   #failure: Error | undefined
   #closing = false
 
-  /** Starts a new segment; what is in older ones stays untouched. */
+  /** Starts a new segment, on a full disk later; what is in older ones stays untouched. */
   constructor(options: JournalWriterOptions) {
     this.#options = options
     this.#nextSeq = options.nextSeq
     this.#durableSeq = options.nextSeq - 1
-    ensureDirectory(options.directory, 'JOURNAL:DIRECTORY')
-    this.#segment = this.#createSegment(options.nextSeq)
-    const position = { segment: options.nextSeq, offset: segmentHeaderBytes, seq: this.#durableSeq }
-    this.#mark = new DurableMark(options.directory, options.databaseId, position)
+    try {
+      this.#begin()
+    } catch (error) {
+      if (!isDiskFull(error)) throw error
+      this.#runShort(error, firstPauseMs)
+    }
   }
 
   /** The seq that the next append gets. */
@@ -99,6 +107,11 @@ export class JournalWriter implements SpillSource {
 
   get durableSeq(): number {
     return this.#durableSeq
+  }
+
+  /** Why there is no room for the next transactions, or null. Found out again by itself, with pauses. */
+  get shortage(): string | null {
+    return this.#shortage
   }
 
   /**
@@ -115,17 +128,44 @@ export class JournalWriter implements SpillSource {
       })
     }
     try {
-      if (this.#segment.written + this.#segment.queued > (this.#options.segmentBytes ?? defaultSegmentBytes)) this.#rotate()
-      const needed = this.#segment.written + this.#segment.queued + bytes
-      if (needed > this.#segment.allocated) this.#allocate(this.#segment, needed + allocationBytes)
+      this.#makeRoom(bytes)
     } catch (error) {
-      // No shortage: what this disk holds is unknown from here on (an fsync may have failed), so nothing is tried again.
-      if (['EIO', 'EROFS'].includes(codeOf(error) ?? '')) throw this.#fail(error)
-      throw new DaemonGuardError(`the journal cannot be extended: ${codeOf(error) ?? String(error)}`, {
-        where: this.#options.directory,
-        hint: 'free space on this disk; writes resume by themselves',
-        cause: error,
-      })
+      throw this.#runShort(error, firstPauseMs)
+    }
+  }
+
+  /** Room for so many bytes in the segment that appends go to. */
+  #makeRoom(bytes: number): void {
+    const begun = this.#segment ?? this.#begin()
+    const isFull = begun.written + begun.queued > (this.#options.segmentBytes ?? defaultSegmentBytes)
+    const segment = isFull ? this.#rotate(begun) : begun
+    const needed = segment.written + segment.queued + bytes
+    if (needed > segment.allocated) this.#allocate(segment, needed + allocationBytes)
+    this.#shortage = null
+    clearTimeout(this.#retry)
+  }
+
+  /**
+   * The disk gives no more: said until there is room again, which is looked for without waiting for the next write. (Never between
+   * `reserve` and `append`: whoever has reserved has ended the shortage.)
+   */
+  #runShort(error: unknown, pauseMs: number): Error {
+    // No shortage: what this disk holds is unknown from here on (an fsync may have failed), so nothing is tried again.
+    if (['EIO', 'EROFS'].includes(codeOf(error) ?? '')) return this.#fail(error)
+    const what = isDiskFull(error) ? 'the disk is full' : 'it cannot be extended'
+    this.#shortage = `no room for the journal: ${what} (${codeOf(error) ?? messageOf(error)}, ${this.#options.directory})`
+    clearTimeout(this.#retry)
+    this.#retry = setTimeout(() => this.#tryAgain(pauseMs), pauseMs).unref()
+    const hint = 'free space on the disk of the journal; writes resume by themselves'
+    return new DaemonGuardError(this.#shortage, { where: this.#options.directory, hint, cause: error })
+  }
+
+  #tryAgain(pauseMs: number): void {
+    if (this.#closing || this.#failure !== undefined) return
+    try {
+      this.#makeRoom(1)
+    } catch (error) {
+      this.#runShort(error, Math.min(2 * pauseMs, longestPauseMs))
     }
   }
 
@@ -137,11 +177,12 @@ export class JournalWriter implements SpillSource {
 
   /** Queues a transaction that DuckDB has committed; returns its seq. It is durable when `durable(seq)` resolves. */
   append(encoded: EncodedTransaction, time: number): number {
+    const segment = this.#segment as Segment
     const seq = this.#nextSeq++
     stamp(encoded, seq, time)
     const bytes = batchBytesOf(encoded)
-    this.#queue.push({ seq, segment: this.#segment, encoded, bytes })
-    this.#segment.queued += bytes
+    this.#queue.push({ seq, segment, encoded, bytes })
+    segment.queued += bytes
     this.#flush()
     return seq
   }
@@ -153,10 +194,11 @@ export class JournalWriter implements SpillSource {
     return new Promise((resolve, reject) => this.#waiters.push({ seq, resolve, reject }))
   }
 
-  /** One fsync of the journal, whether there is something new or not: the probe's proof that the disk answers. */
+  /** One fsync of the journal, whether there is something new or not: the probe's proof that the disk answers. A full one does. */
   sync(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     if (this.#closing) return Promise.reject(new DaemonGuardError('the journal is closed'))
+    if (this.#segment === undefined) return Promise.resolve()
     this.#syncWanted = true
     const done = new Promise<void>((resolve, reject) => this.#syncWaiters.push({ resolve, reject }))
     this.#flush()
@@ -167,12 +209,13 @@ export class JournalWriter implements SpillSource {
   async close(): Promise<void> {
     if (this.#closing) return
     this.#closing = true
+    clearTimeout(this.#retry)
     while (this.#flushing !== undefined) await this.#flushing
-    for (const segment of [...this.#retiring, this.#segment]) {
+    for (const segment of [...this.#retiring, ...(this.#segment === undefined ? [] : [this.#segment])]) {
       if (this.#failure === undefined) await this.#seal(segment)
       else fs.closeSync(segment.fd)
     }
-    this.#mark.close()
+    this.#mark?.close()
   }
 
   #flush(): void {
@@ -187,7 +230,7 @@ export class JournalWriter implements SpillSource {
   async #drain(): Promise<void> {
     try {
       while (this.#queue.length > 0 || this.#syncWanted) {
-        const segment = this.#queue[0]?.segment ?? this.#segment
+        const segment = this.#queue[0]?.segment ?? (this.#segment as Segment)
         const group: EncodedTransaction[] = []
         let last = this.#durableSeq
         let bytes = 0
@@ -209,7 +252,7 @@ export class JournalWriter implements SpillSource {
         }
         await syncData(segment.fd, 'JOURNAL:SYNC')
         segment.durable = segment.written
-        this.#mark.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })
+        this.#mark?.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })
         step('JOURNAL:DURABLE')
         this.#durableSeq = last
         const released = this.#waiters.filter((waiter) => waiter.seq <= last)
@@ -230,8 +273,10 @@ export class JournalWriter implements SpillSource {
   /** Ends all writing. A second failure changes nothing. */
   #fail(cause: unknown): Error {
     if (this.#failure !== undefined) return this.#failure
-    const failure = new DaemonGuardError(`the journal could not be written: ${messageOf(cause)}`, { where: this.#segment.file, cause })
+    const where = this.#segment?.file ?? this.#options.directory
+    const failure = new DaemonGuardError(`the journal could not be written: ${messageOf(cause)}`, { where, cause })
     this.#failure = failure
+    clearTimeout(this.#retry)
     try {
       // Before any waiter is told: after this nothing may be answered.
       this.#options.onFailure(failure)
@@ -241,12 +286,29 @@ export class JournalWriter implements SpillSource {
     return failure
   }
 
+  /** The first segment, and the mark that is moved from there on. */
+  #begin(): Segment {
+    const { directory, databaseId } = this.#options
+    ensureDirectory(directory, 'JOURNAL:DIRECTORY')
+    const segment = this.#createSegment(this.#nextSeq)
+    try {
+      const position = { segment: segment.firstSeq, offset: segmentHeaderBytes, seq: this.#durableSeq }
+      this.#mark = new DurableMark(directory, databaseId, position)
+    } catch (error) {
+      this.#drop(segment.fd, segment.file)
+      throw error
+    }
+    this.#segment = segment
+    return segment
+  }
+
   /** The flusher seals the previous segment when it has written what is queued for it. */
-  #rotate(): void {
+  #rotate(previous: Segment): Segment {
     step('JOURNAL:ROTATE')
     const next = this.#createSegment(this.#nextSeq)
-    this.#retiring.push(this.#segment)
+    this.#retiring.push(previous)
     this.#segment = next
+    return next
   }
 
   /** The header and the directory entry are durable before anything can be acknowledged from it. */
@@ -264,20 +326,31 @@ export class JournalWriter implements SpillSource {
       syncDirectory(directory, 'SEGMENT:ENTRY')
       return segment
     } catch (error) {
-      fs.closeSync(fd)
-      removeDurably(file, 'SEGMENT:DROP')
+      this.#drop(fd, file)
       throw error
     }
   }
 
-  /** Zero-fills up to `end`, rounded up. A partial fill is kept: the next attempt goes on from there. */
+  #drop(fd: number, file: string): void {
+    fs.closeSync(fd)
+    removeDurably(file, 'SEGMENT:DROP')
+  }
+
+  /** Zero-fills up to `end`, rounded up; or not at all: what a full disk still gives belongs to small files, a cursor's for one. */
   #allocate(segment: Segment, end: number): void {
     const target = Math.ceil(end / allocationBytes) * allocationBytes
-    while (segment.allocated < target) {
-      const part = zeros.subarray(0, Math.min(zeros.length, target - segment.allocated))
-      writeAll(segment.fd, part, segment.allocated, 'SEGMENT:ALLOCATE')
-      segment.allocated += part.length
+    let reached = segment.allocated
+    try {
+      while (reached < target) {
+        const part = zeros.subarray(0, Math.min(zeros.length, target - reached))
+        writeAll(segment.fd, part, reached, 'SEGMENT:ALLOCATE')
+        reached += part.length
+      }
+    } catch (error) {
+      cutOpen(segment.fd, segment.allocated, 'SEGMENT:ALLOCATE')
+      throw error
     }
+    segment.allocated = reached
   }
 
   /** Everything in it is durable already; only its length is new. */

@@ -1,6 +1,7 @@
 /**
  * Finds the engine of this data directory and proves that it is the one: engine.json, the hello over the control socket, the
- * process and its start time must agree, and it must serve the configured database. Never by pid alone.
+ * process and its start time must agree, and it must serve the configured database. Never by pid alone. An engine that a full disk has
+ * kept from writing its engine.json is known by the lock of this data directory, which it holds.
  */
 
 import fs from 'node:fs'
@@ -8,7 +9,7 @@ import path from 'node:path'
 import type { Config } from '../config.ts'
 import type { EngineHello } from '../control-protocol.ts'
 import type { EngineControl } from '../plugin.ts'
-import { isAlive, isSame, type ProcessIdentity, startedAt } from './process.ts'
+import { isAlive, isSame, lockHolder, type ProcessIdentity, startedAt } from './process.ts'
 
 /** A connection to an engine: what the supervisor needs of EngineClient (agent/engine-client.ts). */
 export interface EngineConnection extends EngineControl {
@@ -51,13 +52,16 @@ export function readEngineFile(file: string): EngineFile | undefined {
 
 /** Looks for the running engine. `known`: the identity under which this supervisor last saw its engine, from its state file. */
 export async function findEngine(options: {
-  paths: { engineFile: string; controlSocket: string; database: string }
+  paths: { engineFile: string; engineLock: string; controlSocket: string; database: string }
   connect: Connect
   known: ProcessIdentity | null
 }): Promise<Found> {
   const { paths, connect, known } = options
   const file = readEngineFile(paths.engineFile)
-  if (file === undefined || !isAlive(file.pid)) return { kind: 'none', file }
+  if (file === undefined || !isAlive(file.pid)) {
+    const connection = await withoutFile(options)
+    return connection === undefined ? { kind: 'none', file } : { kind: 'engine', connection }
+  }
   let connection: EngineConnection
   try {
     connection = await connect(paths.controlSocket, { timeoutMs: 1000 })
@@ -74,6 +78,16 @@ export async function findEngine(options: {
   // It was replaced between the two looks: the caller looks again.
   if (now?.nonce !== file.nonce) return { kind: 'none', file: now }
   return { kind: 'blocked', pid: connection.hello.pid, ours: false, why: disagreement }
+}
+
+/** The engine that answers and holds the lock, but is not named by engine.json. */
+async function withoutFile({ paths, connect }: Parameters<typeof findEngine>[0]): Promise<EngineConnection | undefined> {
+  const holder = lockHolder(paths.engineLock)
+  if (holder === undefined) return undefined
+  const connection = await connect(paths.controlSocket, { timeoutMs: 1000 }).catch(() => undefined)
+  if (connection?.hello.pid === holder && path.resolve(connection.hello.databasePath) === path.resolve(paths.database)) return connection
+  connection?.close()
+  return undefined
 }
 
 /** Why a hello does not prove the engine that engine.json names, or undefined when it does. */

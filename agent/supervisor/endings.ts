@@ -13,6 +13,8 @@ export type EndingName =
   /** Its memory may disagree with its journal; a new process recovers. */
   | 'suspect'
   | 'corrupt'
+  /** It needs space on the disk; a restart does not help before there is some. */
+  | 'full'
   /** Another engine holds the lock. */
   | 'locked'
   | 'config'
@@ -39,6 +41,7 @@ const namedCodes: Record<number, [EndingName, string]> = {
   0: ['stopped', 'a clean stop'],
   [ExitCode.suspect]: ['suspect', 'a fatal error made its memory untrustworthy'],
   [ExitCode.corrupt]: ['corrupt', 'the database file is damaged'],
+  [ExitCode.full]: ['full', 'the disk is full'],
   [ExitCode.locked]: ['locked', 'another engine holds the lock'],
   [ExitCode.config]: ['config', 'bad configuration'],
 }
@@ -60,6 +63,7 @@ export const gone: Ending = { name: 'gone', code: null, signal: null, text: 'it 
 export function incidentCause(ending: Ending): string {
   if (ending.name === 'suspect') return 'engine-suspect'
   if (ending.name === 'corrupt') return 'database-corrupt'
+  if (ending.name === 'full') return 'disk-full'
   if (ending.name === 'config') return 'bad-configuration'
   if (ending.name === 'unstarted') return 'engine-not-started'
   return 'engine-died'

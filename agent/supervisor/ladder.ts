@@ -1,7 +1,7 @@
 /** The recovery ladder: one attempt to have an engine serve, and the step that the cause of an ending demands (design: "Recovery ladder"). */
 
 import { controlProtocol } from '../control-protocol.ts'
-import { messageOf } from '../errors.ts'
+import { isDiskFull, messageOf } from '../errors.ts'
 import { snapshotSource } from '../snapshots.ts'
 import type { EngineConnection } from './adopt.ts'
 import { stablePeriodMs } from './backoff.ts'
@@ -22,6 +22,9 @@ export interface Service {
   /** Milliseconds since its first successful probe; null when there was none. */
   readonly servedMs: number | null
 }
+
+/** How long to wait for space on a full disk before the next attempt. */
+const spacePauseMs = 5_000
 
 /** No snapshot is ours before the directory has an identity. */
 const noSnapshots: SnapshotSource = { list: () => [], verify: async () => null, restore: async () => {} }
@@ -69,6 +72,7 @@ export class Ladder {
       situation.planRestore(logTail.at(-1) ?? ending.text, evidence)
       return signal.aborted ? 'ended' : 'again'
     }
+    if (ending.name === 'full') return this.#waitForSpace(message, signal)
     const servedMs = service?.servedMs ?? 0
     const decision = situation.count.died(clock.now(), {
       served: service?.servedMs != null,
@@ -95,6 +99,22 @@ export class Ladder {
       log.info({ pauseMs: decision.pauseMs }, `starting the engine again in ${decision.pauseMs} ms`)
       await clock.sleep(decision.pauseMs, signal)
     }
+    return signal.aborted ? 'ended' : 'again'
+  }
+
+  /** No count, and no end to it: nothing helps but space, and with that everything goes on by itself. */
+  async #waitForSpace(message: string, signal: AbortSignal): Promise<'again' | 'ended'> {
+    const { clock, alert } = this.#situation.options
+    const hint = 'free space: df -h; it goes on by itself'
+    this.#situation.become('recovering', message, hint)
+    this.#situation.settled.resolve()
+    if (!this.#situation.outage.isSaid(hint)) {
+      this.#situation.outage.note(message, { hint })
+      alert(message, { hint })
+    }
+    this.#situation.restarting = true
+    this.#situation.remember()
+    await clock.sleep(spacePauseMs, signal)
     return signal.aborted ? 'ended' : 'again'
   }
 
@@ -222,7 +242,7 @@ export class Ladder {
       return 'done'
     } catch (error) {
       const text = `the snapshot step failed: ${messageOf(error)}`
-      return this.afterEnding({ name: 'unstarted', code: null, signal: null, text }, null, signal)
+      return this.afterEnding({ name: isDiskFull(error) ? 'full' : 'unstarted', code: null, signal: null, text }, null, signal)
     }
   }
 
@@ -234,7 +254,7 @@ export class Ladder {
       takeover = await takeOver({ paths, ...situation.command('adopt'), time: clock.now(), signal })
     } catch (error) {
       const why = messageOf(error)
-      return { kind: 'failed', why, ending: { name: 'unstarted', code: null, signal: null, text: why } }
+      return { kind: 'failed', why, ending: { name: isDiskFull(error) ? 'full' : 'unstarted', code: null, signal: null, text: why } }
     }
     if ('unreplayed' in takeover && takeover.unreplayed !== null) {
       const { directory } = takeover.unreplayed

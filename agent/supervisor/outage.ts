@@ -34,6 +34,11 @@ export class Outage {
     return this.#incident
   }
 
+  /** Whether the open incident gives this hint. */
+  isSaid(hint: string): boolean {
+    return this.#incident?.hint === hint
+  }
+
   /** Opens the incident, or adds to the open one. `foundDead`: the engine died while no agent watched. */
   open(fault: Pick<Incident, 'severity' | 'cause' | 'message'> & { evidence?: Record<string, unknown>; foundDead?: boolean }): void {
     const { foundDead = false, evidence = {}, ...rest } = fault

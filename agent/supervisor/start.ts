@@ -16,7 +16,7 @@ export type Attempt =
   | { readonly kind: 'aborted' }
 
 export interface StartOptions {
-  paths: { data: string; engineFile: string; engineLog: string; controlSocket: string; database: string }
+  paths: { data: string; engineFile: string; engineLock: string; engineLog: string; controlSocket: string; database: string }
   connect: Connect
   command: string
   args: string[]
@@ -48,7 +48,8 @@ export async function startEngine(options: StartOptions, signal: AbortSignal): P
   let work = signsOfWork(process.pid, paths.engineLog)
   while (!signal.aborted) {
     const nonce = readEngineFile(paths.engineFile)?.nonce
-    if (nonce !== undefined && nonce !== stale) {
+    // On a full disk it may have to do without engine.json.
+    if ((nonce !== undefined && nonce !== stale) || clock.monotonic() - lastLook >= 1000) {
       const found = await findEngine({ paths, connect: options.connect, known: null })
       if (found.kind === 'engine') return { kind: 'serving', connection: found.connection }
     }

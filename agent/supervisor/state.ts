@@ -5,7 +5,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { writeAtomic } from '../disk.ts'
+import { writeOnFullDisk } from '../disk.ts'
 import { codeOf, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { defaultLimits, type RestartLimits, type RestartTimes } from './backoff.ts'
@@ -57,7 +57,7 @@ export function loadMemory(directory: string, log: Log): SupervisorMemory {
 export function saveMemory(directory: string, memory: SupervisorMemory, log: Log): void {
   const file = fileIn(directory)
   try {
-    writeAtomic(file, `${JSON.stringify({ version: formatVersion, ...memory }, null, 2)}\n`, 'SUPERVISOR:STATE')
+    writeOnFullDisk(file, `${JSON.stringify({ version: formatVersion, ...memory }, null, 2)}\n`, 'SUPERVISOR:STATE')
   } catch (error) {
     log.warn({ file }, `the supervisor's memory cannot be written: ${messageOf(error)}`)
   }

@@ -1,26 +1,20 @@
 // beside: others
 // The journal's disk fills up under a transaction that spills: it fails with 53100 and leaves nothing; smaller ones go on.
 
-import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { onExit } from '../support/cleanup.ts'
 import { codeOf, TestEngine } from '../support/engine.ts'
-import { temporaryDirectory } from '../support/temp.ts'
+import { canMount, SmallDisk } from './support/small-disk.ts'
 
 const test = suite('full disk under a spill')
 const name = 'a spill that does not fit fails its transaction alone, with 53100, and leaves nothing behind'
-const isRoot = process.platform === 'linux' && process.getuid?.() === 0
 
-if (!isRoot) test.skip(name)
+if (!canMount) test.skip(name)
 else
   test(name, async () => {
-    const disk = temporaryDirectory('disk')
-    assert.is(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=32m,mode=0700', 'tmpfs', disk]).status, 0)
-    onExit(() => void spawnSync('umount', ['-l', disk]))
-    const journal = path.join(disk, 'journal')
+    const journal = path.join(new SmallDisk('32m').directory, 'journal')
     const spills = () => fs.readdirSync(journal).filter((file) => file.endsWith('.dgs'))
     const engine = await TestEngine.start({ engine: [`journal_dir: ${journal}`] })
     try {

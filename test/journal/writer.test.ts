@@ -4,6 +4,7 @@ import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { systemClock } from '../../agent/clock.ts'
+import { freeBytes } from '../../agent/disk.ts'
 import { readMark } from '../../agent/journal/mark.ts'
 import { SegmentReader } from '../../agent/journal/reader.ts'
 import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
@@ -12,6 +13,7 @@ import { watchSteps } from '../../agent/step.ts'
 import { append, batchesOf, databaseId, encoded, openWriter, seqsOf, writeJournal } from '../fixtures/journal.ts'
 import { onExit } from '../support/cleanup.ts'
 import { temporaryDirectory } from '../support/temp.ts'
+import { waitFor } from '../support/wait.ts'
 
 const test = suite('journal writer')
 let directory: string
@@ -310,7 +312,7 @@ onFullDisk(
         await writer.durable(append(writer, i, new Uint8Array(200_000).fill(1)))
       } catch (error) {
         refused = true
-        assert.match((error as Error).message, /the journal cannot be extended: ENOSPC/)
+        assert.match((error as Error).message, /no room for the journal: the disk is full \(ENOSPC/)
         assert.ok((error as { hint?: string }).hint)
         assert.equal({ seq: writer.nextSeq, transactions: content(), names: fs.readdirSync(journal).sort() }, before)
       }
@@ -328,6 +330,33 @@ onFullDisk(
     assert.equal(seqs, order(writer.nextSeq - 1))
   },
 )
+
+onFullDisk('a writer that starts on a full disk takes nothing, says why, and begins by itself when there is space', async () => {
+  const disk = temporaryDirectory('disk')
+  assert.is(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', disk]).status, 0)
+  onExit(() => spawnSync('umount', ['-l', disk]))
+  const journal = path.join(disk, 'journal')
+  await writeJournal(journal, [null, null])
+  const before = fs.readdirSync(journal)
+  const ballast = path.join(disk, 'ballast')
+  // Part of the space for a segment is there: it is given back, for smaller files.
+  fs.writeFileSync(ballast, Buffer.alloc(freeBytes(disk) - (512 << 10)))
+  const writer = openWriter(journal, { nextSeq: 3, onFailure: assert.unreachable })
+  assert.match(writer.shortage ?? '', 'the disk is full')
+  assert.throws(() => append(writer, 3), /the disk is full/)
+  assert.equal([writer.nextSeq, writer.durableSeq, freeBytes(disk), fs.readdirSync(journal)], [3, 2, 512 << 10, before])
+  await writer.sync()
+  await writer.durable(2)
+  fs.rmSync(ballast)
+  await waitFor('it has begun', () => writer.shortage === null)
+  await writer.durable(append(writer, 3))
+  await writer.close()
+  assert.equal(
+    [...readTransactions(journal, 1)].map(({ seq }) => seq),
+    [1, 2, 3],
+  )
+  assert.is(readMark(journal, databaseId)?.seq, 3)
+})
 
 onFullDisk('a full disk at the end of a segment leaves the old one in use', async () => {
   const disk = temporaryDirectory('disk')

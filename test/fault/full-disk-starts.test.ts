@@ -1,0 +1,184 @@
+// deadline: 300s
+// beside: others
+// An engine that is killed while a disk is full comes back at once, serves reads, says why it takes no writes, and takes them by itself when there is space again.
+
+import path from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { ExitCode } from '../../agent/errors.ts'
+import type { EngineStatus } from '../../agent/plugin.ts'
+import { codeOf, TestEngine } from '../support/engine.ts'
+import { temporaryDirectory } from '../support/temp.ts'
+import { waitFor } from '../support/wait.ts'
+import { patience } from './support/guarded.ts'
+import { canMount, SmallDisk } from './support/small-disk.ts'
+
+const test = suite('starts on a full disk')
+
+/** Registers a test that needs disks of its own. */
+function onSmallDisks(name: string, run: () => Promise<void>): void {
+  if (canMount) test(name, run)
+  else test.skip(name)
+}
+
+const countOf = async (engine: TestEngine): Promise<number> => Number((await engine.sql('SELECT count(*) FROM notes'))[0]?.[0])
+const insert = (engine: TestEngine) => engine.sql("INSERT INTO notes VALUES (nextval('numbers'), 'written')")
+const statusOf = async (engine: TestEngine): Promise<EngineStatus> => await engine.control.status()
+
+/** What the client of a refused write is told. */
+async function refusalOf(engine: TestEngine): Promise<{ code?: string; message?: string; hint?: string }> {
+  return await insert(engine).then(
+    () => ({ message: 'it was taken' }),
+    (error: { code?: string; message?: string; hint?: string }) => error,
+  )
+}
+
+async function assertReadsOnly(engine: TestEngine, rows: number): Promise<void> {
+  assert.is(await countOf(engine), rows)
+  const { code, message = '', hint = '' } = await refusalOf(engine)
+  assert.is(code, '53100', message)
+  assert.match(message, /the disk is full \(ENOSPC, .*journal\)/)
+  assert.match(hint, /free space on the disk of the journal; writes resume by themselves/)
+  assert.match((await statusOf(engine)).readOnlyReason ?? '', 'the disk is full')
+  // Not to the watchdog: an engine that is replaced would be no better off.
+  await engine.control.probe()
+  assert.is(await countOf(engine), rows, 'the refused one is not there')
+}
+
+/** Fills the journal up to the end of what it has allocated. Returns the rows that were taken. */
+async function writeUntilRefused(engine: TestEngine): Promise<number> {
+  for (let taken = 0; ; taken++) {
+    const code = await codeOf(engine.sql(`INSERT INTO notes SELECT nextval('numbers'), repeat('n', 100000)`))
+    if (code === undefined) continue
+    assert.is(code, '53100')
+    return taken
+  }
+}
+
+/** Put off: the engine is none the worse for it. */
+async function refusedCheckpoint(engine: TestEngine): Promise<void> {
+  const told = await engine.control.checkpoint().then(() => 'done', String)
+  assert.match(told, 'not enough free space for a checkpoint')
+}
+
+onSmallDisks('killed while its only disk is full to the last byte, again and again', async () => {
+  const disk = new SmallDisk('24m')
+  const engine = await TestEngine.start({ data: path.join(disk.directory, 'data') })
+  try {
+    await engine.sql('CREATE TABLE notes (id BIGINT PRIMARY KEY, note VARCHAR)', 'CREATE SEQUENCE numbers')
+    await insert(engine)
+    disk.fill()
+    let rows = 1 + (await writeUntilRefused(engine))
+    assert.is(await countOf(engine), rows)
+    for (let round = 0; round < 4; round++) {
+      // The start before may have given something back.
+      await engine.kill()
+      disk.fill()
+      await engine.start()
+      await assertReadsOnly(engine, rows)
+    }
+    const { pid } = engine
+    disk.clear()
+    await waitFor('it finds the space by itself', async () => (await statusOf(engine)).readOnlyReason === null, { deadline: patience })
+    await insert(engine)
+    rows += 1
+    assert.is(engine.pid, pid)
+    await engine.restart()
+    assert.is(await countOf(engine), rows)
+    const { recovery } = engine.control.hello
+    assert.equal([recovery.gaps, recovery.refused, recovery.quarantined, recovery.cutBytes], [[], [], [], 0])
+    // In order as well, and with its engine.json and mark gone.
+    disk.fill()
+    rows += await writeUntilRefused(engine)
+    await engine.control.shutdown({ checkpoint: true })
+    assert.equal(await engine.exit(), { code: 0, signal: null })
+    disk.fill()
+    await engine.start()
+    await assertReadsOnly(engine, rows)
+    disk.clear()
+    await waitFor('it takes writes again', async () => (await codeOf(insert(engine))) === undefined, { deadline: patience })
+  } finally {
+    await engine.kill()
+  }
+})
+
+onSmallDisks(
+  'a checkpoint for which the disk turns out to be too small ends the engine (70); the next one serves, and waits with its checkpoints',
+  async () => {
+    const disk = new SmallDisk('32m')
+    const journal = path.join(temporaryDirectory('j'), 'journal')
+    const engine = await TestEngine.start({ data: path.join(disk.directory, 'data'), engine: [`journal_dir: ${journal}`] })
+    try {
+      await engine.sql('CREATE TABLE keys (key UUID)')
+      await engine.control.checkpoint()
+      disk.fill(6 << 20)
+      for (let i = 0; i < 16; i++) await engine.sql('INSERT INTO keys SELECT gen_random_uuid() FROM range(50000)')
+      const ordered = engine.control.checkpoint().then(
+        () => 'done',
+        () => 'failed',
+      )
+      assert.equal(await engine.exit(), { code: ExitCode.suspect, signal: null })
+      assert.is(await ordered, 'failed')
+      for (let round = 0; round < 2; round++) {
+        await engine.restart()
+        assert.equal(await engine.sql('SELECT count(*) FROM keys'), [['800000']])
+        await refusedCheckpoint(engine)
+        await engine.control.probe()
+      }
+      disk.clear()
+      assert.is((await engine.control.checkpoint()).watermark, engine.control.hello.durableSeq)
+      await engine.restart()
+      assert.equal(await engine.sql('SELECT count(*) FROM keys'), [['800000']])
+      assert.is(engine.control.hello.recovery.replayed, 0)
+    } finally {
+      await engine.kill()
+    }
+  },
+)
+
+onSmallDisks('the disk of the journal is full, that of the data is not; then the other way round', async () => {
+  const journal = new SmallDisk('24m')
+  const data = new SmallDisk('24m')
+  const engine = await TestEngine.start({
+    data: path.join(data.directory, 'data'),
+    engine: [`journal_dir: ${path.join(journal.directory, 'journal')}`],
+  })
+  try {
+    await engine.sql('CREATE TABLE notes (id BIGINT PRIMARY KEY, note VARCHAR)', 'CREATE SEQUENCE numbers')
+    await insert(engine)
+    journal.fill()
+    let rows = 1 + (await writeUntilRefused(engine))
+    for (let round = 0; round < 2; round++) {
+      await engine.kill()
+      journal.fill()
+      await engine.start()
+      await assertReadsOnly(engine, rows)
+      // What is acknowledged goes into the file all the same.
+      assert.is((await engine.control.checkpoint()).watermark, engine.control.hello.durableSeq)
+    }
+    journal.clear()
+    await waitFor('it takes writes again', async () => (await codeOf(insert(engine))) === undefined, { deadline: patience })
+    rows += 1
+
+    data.fill()
+    for (let round = 0; round < 2; round++) {
+      await insert(engine)
+      rows += 1
+      await engine.control.probe()
+      await refusedCheckpoint(engine)
+      assert.is(await countOf(engine), rows)
+      await engine.kill()
+      data.fill()
+      await engine.start()
+      assert.is(await countOf(engine), rows)
+    }
+    data.clear()
+    await engine.control.checkpoint()
+    await engine.restart()
+    assert.is(await countOf(engine), rows)
+  } finally {
+    await engine.kill()
+  }
+})
+
+test.run()
