@@ -6,10 +6,9 @@
  * Requests of one connection run side by side; a connection that ends aborts what it asked for.
  */
 
-import fs from 'node:fs'
-import net from 'node:net'
+import type net from 'node:net'
 import { createInterface } from 'node:readline'
-import { removeDurably } from './disk.ts'
+import { connectTo, createEndpoint, listenAt, longestPath } from './endpoint.ts'
 import { DaemonGuardError, type ExitCode, messageOf } from './errors.ts'
 import type { Log } from './log.ts'
 import { toJson } from './status-report.ts'
@@ -22,9 +21,6 @@ export interface AgentControl {
   stop(): Promise<void>
 }
 
-/** sun_path holds 108 bytes with its final zero on Linux, 104 on macOS. */
-const longestPath = 103
-
 /** Serves `handlers` on the socket `file`. The caller holds the agent's lock, so a socket that lies there is a dead agent's. */
 export async function serveAgentControl(file: string, handlers: Handlers, log: Log): Promise<AgentControl> {
   if (Buffer.byteLength(file) > longestPath) {
@@ -33,9 +29,8 @@ export async function serveAgentControl(file: string, handlers: Handlers, log: L
       hint: 'set agent.data_dir to a shorter path',
     })
   }
-  if (fs.existsSync(file)) removeDurably(file, 'AGENT:SOCKET')
   const connections = new Set<net.Socket>()
-  const server = net.createServer((socket) => {
+  const server = createEndpoint((socket) => {
     connections.add(socket)
     const gone = new AbortController()
     socket.on('close', () => {
@@ -49,16 +44,10 @@ export async function serveAgentControl(file: string, handlers: Handlers, log: L
       })
     })
   })
-  const mask = process.umask(0o177)
   try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(file, resolve)
-    })
+    await listenAt(server, file, 'AGENT:SOCKET')
   } catch (error) {
     throw new DaemonGuardError(`the agent cannot serve its control socket: ${messageOf(error)}`, { where: file, cause: error })
-  } finally {
-    process.umask(mask)
   }
   server.on('error', (error) => log.warn(`agent control: ${error.message}`))
   return {
@@ -104,7 +93,7 @@ export function askAgent<Result>(
   options: { timeoutMs?: number } = {},
 ): Promise<Result> {
   return new Promise((resolve, reject) => {
-    const socket = net.connect(file)
+    const socket = connectTo(file)
     const timer =
       options.timeoutMs === undefined
         ? undefined

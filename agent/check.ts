@@ -11,6 +11,7 @@ import { type KeyPath, keyName } from './config/problem.ts'
 import { valueAt } from './config/validate.ts'
 import { type Config, documentOf, type Problem } from './config.ts'
 import { freeBytes } from './disk.ts'
+import { connectTo } from './endpoint.ts'
 import { codeOf } from './errors.ts'
 import { pathsOf } from './paths.ts'
 import { type Address, exposure } from './values.ts'
@@ -225,7 +226,7 @@ async function isOurs(address: Address, own: { socket: string; file: string }): 
 
 function answers(socket: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const connection = net.connect(socket)
+    const connection = connectTo(socket)
     const end = (answer: boolean) => {
       connection.destroy()
       resolve(answer)

@@ -6,7 +6,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { isDiskFull } from './errors.ts'
+import { codeOf, isDiskFull } from './errors.ts'
 import { type Label, step } from './step.ts'
 
 export const fileMode = 0o600
@@ -114,8 +114,21 @@ export function writeOnFullDisk(file: string, data: string | Uint8Array, label: 
 
 function rename(from: string, to: string, label: Label): void {
   step(label, 'rename', from, to)
-  fs.renameSync(from, to)
+  for (let attempt = 0; ; attempt++) {
+    try {
+      fs.renameSync(from, to)
+      return
+    } catch (error) {
+      // Windows does not replace a file that somebody reads just now (a virus scanner, the agent that looks at engine.json).
+      const isHeld = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error) ?? '')
+      if (!isHeld || attempt === heldAttempts) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+    }
+  }
 }
+
+/** 10 ms apart. */
+const heldAttempts = 100
 
 /** Renames within a file system and makes it durable on both sides. */
 export function moveDurably(from: string, to: string, label: Label): void {

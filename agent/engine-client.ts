@@ -1,10 +1,11 @@
 /** The agent's side of the control socket (agent/control-protocol.ts), and the probe, which goes the way a client goes. */
 
-import net from 'node:net'
+import type net from 'node:net'
 import { createInterface } from 'node:readline'
 import pg from 'pg'
 import type { Config } from './config.ts'
 import { agentUser, type ControlMethods, type EngineHello, holdLeaseMs } from './control-protocol.ts'
+import { connectTo } from './endpoint.ts'
 import { DaemonGuardError } from './errors.ts'
 import type { EngineControl, EngineStatus, Hold } from './plugin.ts'
 
@@ -34,7 +35,7 @@ export class EngineClient implements EngineControl {
   /** Connects and waits for the hello. Rejects when nobody serves there within `timeoutMs` (default 2000). */
   static connect(controlSocket: string, options: { timeoutMs?: number } = {}): Promise<EngineClient> {
     return new Promise((resolve, reject) => {
-      const socket = net.connect(controlSocket)
+      const socket = connectTo(controlSocket)
       let client: EngineClient | undefined
       const fail = (why: string) => {
         socket.destroy()

@@ -1,10 +1,9 @@
 /** The engine's side of the control socket (agent/control-protocol.ts). */
 
-import fs from 'node:fs'
-import net from 'node:net'
+import type net from 'node:net'
 import { createInterface } from 'node:readline'
 import { type ControlMethods, type EngineHello, holdLeaseMs } from '../control-protocol.ts'
-import { removeDurably } from '../disk.ts'
+import { createEndpoint, listenAt } from '../endpoint.ts'
 import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
 
 type Params = ControlMethods['users']['params'] & Partial<ControlMethods['shutdown']['params']>
@@ -31,21 +30,12 @@ export class ControlServer {
 
   constructor(target: ControlTarget) {
     this.#target = target
-    this.#server = net.createServer((socket) => this.#serve(socket))
+    this.#server = createEndpoint((socket) => this.#serve(socket))
   }
 
-  /** Listens with mode 0600. A stale socket file is removed: the engine's lock says that nobody else serves it. */
+  /** The caller holds the engine's lock. */
   async listen(file: string): Promise<void> {
-    if (fs.existsSync(file)) removeDurably(file, 'CONTROL:SOCKET')
-    const previous = process.umask(0o177)
-    try {
-      await new Promise<void>((resolve, reject) => {
-        this.#server.once('error', reject)
-        this.#server.listen(file, resolve)
-      })
-    } finally {
-      process.umask(previous)
-    }
+    await listenAt(this.#server, file, 'CONTROL:SOCKET')
   }
 
   /** Tells every connection that the journal is durable up to `seq`; several in one turn of the event loop become one push. */

@@ -2,7 +2,6 @@
 
 import { randomUUID } from 'node:crypto'
 import fs from 'node:fs'
-import koffi from 'koffi'
 import type { Config } from '../config.ts'
 import { controlProtocol, type EngineHello } from '../control-protocol.ts'
 import { ensureDirectory, removeDurably, writeOnFullDisk } from '../disk.ts'
@@ -19,6 +18,7 @@ import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
 import { ControlServer } from './control.ts'
+import { endProcess } from './end.ts'
 import { WriterGate } from './gate.ts'
 import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
@@ -300,11 +300,6 @@ class Engine {
    */
   #fail(code: number, reason: string): never {
     this.#log.fatal({ code }, reason)
-    exitNow(code)
+    endProcess(code)
   }
-}
-
-function exitNow(code: number): never {
-  if (process.platform !== 'win32') koffi.load('libc.so.6').func('void _exit(int status)')(code)
-  return process.exit(code)
 }

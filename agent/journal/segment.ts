@@ -20,6 +20,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
+import { bootId } from '../boot.ts'
 import { DaemonGuardError } from '../errors.ts'
 
 export const segmentHeaderBytes = 4096
@@ -32,7 +33,7 @@ export interface SegmentHeader {
   readonly epoch: number
   /** UUID, lower case with hyphens. */
   readonly databaseId: string
-  /** UUID of the boot (Linux: /proc/sys/kernel/random/boot_id). */
+  /** UUID of the boot (agent/boot.ts). */
   readonly bootId: string
   /** Milliseconds since the Unix epoch. */
   readonly createdAt: number
@@ -111,11 +112,7 @@ const noBoot = '00000000-0000-0000-0000-000000000000'
 
 /** Identifies this boot of the machine; all zeros where it cannot be known (then nothing counts as the same boot). */
 export function currentBootId(): string {
-  try {
-    return fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-  } catch {
-    return noBoot
-  }
+  return bootId() ?? noBoot
 }
 
 /** Whether `bootId` is known and names the boot that runs now. */

@@ -1,14 +1,18 @@
 /**
  * Processes seen from outside: whether one lives, whether it is still the same one (a pid is reused), who holds a file's lock.
- * Linux answers from /proc; elsewhere only what `kill(pid, 0)` knows.
+ * Linux answers from /proc, Windows its kernel; elsewhere only what `kill(pid, 0)` knows.
  */
 
 import fs from 'node:fs'
+import { bootId } from '../boot.ts'
+import * as windows from '../windows/processes.ts'
+
+const isWindows = process.platform === 'win32'
 
 /** Identifies one process of one boot: a pid alone may belong to another program by now. */
 export interface ProcessIdentity {
   pid: number
-  /** Clock ticks between boot and the process's start (proc(5), stat field 22); null where there is no /proc. */
+  /** When it started. Linux: clock ticks since the boot (proc(5), stat field 22); Windows: ms since 1970; else null. */
   startTicks: number | null
   bootId: string | null
 }
@@ -30,8 +34,7 @@ export function isAlive(pid: number): boolean {
 /** What identifies a living process, or undefined when there is none. */
 export function identify(pid: number): ProcessIdentity | undefined {
   if (!isAlive(pid)) return undefined
-  const ticks = statOf(pid)?.[19]
-  return { pid, startTicks: ticks === undefined ? null : Number(ticks), bootId: bootId() }
+  return { pid, startTicks: (isWindows ? windows.startOf(pid) : ticksOf(pid)) ?? null, bootId: bootId() }
 }
 
 /** True when the process of that identity still lives. */
@@ -42,18 +45,20 @@ export function isSame(identity: ProcessIdentity): boolean {
 
 /**
  * When a process started, milliseconds since the Unix epoch, to about a second; undefined where it can't be known.
- * Derived from the boot time, so a wall clock that was set since shifts it.
+ * On Linux derived from the boot time, so a wall clock that was set since shifts it.
  */
 export function startedAt(pid: number): number | undefined {
-  const ticks = statOf(pid)?.[19]
+  if (isWindows) return windows.startOf(pid)
+  const ticks = ticksOf(pid)
   const boot = read('/proc/stat')?.match(/^btime (\d+)$/m)?.[1]
   if (ticks === undefined || boot === undefined) return undefined
   // USER_HZ is 100 on every Linux that Node runs on.
-  return Number(boot) * 1000 + Number(ticks) * 10
+  return Number(boot) * 1000 + ticks * 10
 }
 
 /** Bytes a process has read and written so far; undefined where it can't be known. */
 export function trafficOf(pid: number): number | undefined {
+  if (isWindows) return windows.trafficOf(pid)
   const io = read(`/proc/${pid}/io`)
   if (io === undefined) return undefined
   return Number(io.match(/^rchar: (\d+)$/m)?.[1] ?? 0) + Number(io.match(/^wchar: (\d+)$/m)?.[1] ?? 0)
@@ -76,11 +81,9 @@ export function lockHolder(file: string): number | undefined {
   }
 }
 
-let ownBootId: string | null | undefined
-
-function bootId(): string | null {
-  ownBootId ??= read('/proc/sys/kernel/random/boot_id')?.trim() ?? null
-  return ownBootId
+function ticksOf(pid: number): number | undefined {
+  const ticks = statOf(pid)?.[19]
+  return ticks === undefined ? undefined : Number(ticks)
 }
 
 /** Fields of /proc/<pid>/stat after the command's name (which may hold anything): the first is the state. */

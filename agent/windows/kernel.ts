@@ -1,0 +1,64 @@
+/**
+ * The calls of Windows that Node has no words for, by their names in Microsoft's documentation. What is made of them lies in the files
+ * beside this one; who uses them decides by `process.platform` where the thing itself is decided (agent/lock.ts, agent/supervisor/process.ts, …).
+ * Libraries are loaded at the first call: a command that needs none of it does not unpack koffi.
+ */
+
+import koffi from 'koffi'
+
+/** A HANDLE; 0 and -1 are none. */
+export type Handle = number
+
+export const GENERIC_READ = 0x80000000
+export const GENERIC_WRITE = 0x40000000
+/** Read, write and delete: others may do with the file what they like. */
+export const FILE_SHARE_ALL = 7
+export const OPEN_EXISTING = 3
+
+let loaded: ReturnType<typeof load> | undefined
+
+export function kernel() {
+  loaded ??= load()
+  return loaded
+}
+
+function load() {
+  const library = koffi.load('kernel32.dll')
+  const native = koffi.load('ntdll.dll')
+  return {
+    createFile: library.func(
+      'intptr_t CreateFileW(str16 name, uint32_t access, uint32_t share, void *security, uint32_t disposition, uint32_t flags, intptr_t template)',
+    ) as (name: string, access: number, share: number, security: null, disposition: number, flags: number, template: Handle) => Handle,
+    closeHandle: library.func('int CloseHandle(intptr_t handle)') as (handle: Handle) => number,
+    lockFile: library.func(
+      'int LockFileEx(intptr_t file, uint32_t flags, uint32_t zero, uint32_t low, uint32_t high, void *overlapped)',
+    ) as (file: Handle, flags: number, zero: 0, low: number, high: number, overlapped: Buffer) => number,
+    lastError: library.func('uint32_t GetLastError()') as () => number,
+    currentProcess: library.func('intptr_t GetCurrentProcess()') as () => Handle,
+    openProcess: library.func('intptr_t OpenProcess(uint32_t access, int inherit, uint32_t pid)') as (
+      access: number,
+      inherit: 0,
+      pid: number,
+    ) => Handle,
+    terminateProcess: library.func('int TerminateProcess(intptr_t process, uint32_t code)') as (process: Handle, code: number) => number,
+    processTimes: library.func('int GetProcessTimes(intptr_t process, void *created, void *ended, void *kernel, void *user)') as (
+      process: Handle,
+      ...times: Buffer[]
+    ) => number,
+    processTraffic: library.func('int GetProcessIoCounters(intptr_t process, void *counters)') as (
+      process: Handle,
+      counters: Buffer,
+    ) => number,
+    systemInformation: native.func('uint32_t NtQuerySystemInformation(int kind, void *information, uint32_t bytes, void *needed)') as (
+      kind: number,
+      information: Buffer,
+      bytes: number,
+      needed: null,
+    ) => number,
+  }
+}
+
+/** What a call left behind, for messages: `error 5`. To be asked for at once, before another call. */
+export function lastError(): string {
+  return `error ${kernel().lastError()}`
+}
