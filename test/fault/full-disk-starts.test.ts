@@ -2,10 +2,12 @@
 // beside: others
 // An engine that is killed while a disk is full comes back at once, serves reads, says why it takes no writes, and takes them by itself when there is space again.
 
+import fs from 'node:fs'
 import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ExitCode } from '../../agent/errors.ts'
+import { createLog } from '../../agent/log.ts'
 import type { EngineStatus } from '../../agent/plugin.ts'
 import { codeOf, TestEngine } from '../support/engine.ts'
 import { temporaryDirectory } from '../support/temp.ts'
@@ -180,5 +182,22 @@ onSmallDisks('the disk of the journal is full, that of the data is not; then the
     await engine.kill()
   }
 })
+
+for (const format of ['json', 'pretty'] as const)
+  onSmallDisks(`a log (${format}) whose disk is full ends nothing; its lines wait, and go out with a later one`, async () => {
+    const disk = new SmallDisk('1m')
+    const file = path.join(disk.directory, 'log')
+    const log = createLog({ name: 'test', format, destination: fs.openSync(file, 'a') })
+    log.info('before')
+    disk.fill()
+    // More than the page that the file has.
+    for (let i = 0; i < 100; i++) log.info(`line ${i}: ${'x'.repeat(100)}`)
+    disk.clear()
+    log.info('after')
+    await waitFor('the lines are there', () => {
+      const found = [...fs.readFileSync(file, 'utf8').matchAll(/before|line \d+|after/g)].map(([text]) => text)
+      return found.join() === ['before', ...Array.from({ length: 100 }, (_, i) => `line ${i}`), 'after'].join()
+    })
+  })
 
 test.run()

@@ -1,6 +1,8 @@
 // deadline: 240s
 // The disk is full: commits fail with 53100, reads go on, writes resume by themselves when there is space again; nothing acknowledged is lost.
 
+import fs from 'node:fs'
+import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { waitFor } from '../support/wait.ts'
@@ -80,6 +82,19 @@ else
       await assertSettled(guarded, writers)
       await guarded.until('all is well again', ({ healthy }) => healthy)
       assert.is((await guarded.command('scan')).code, 0)
+      await guarded.stop()
+
+      // After a stop in order there is no engine.json whose blocks could be written again: the engine is known without.
+      disk.fill()
+      await guarded.start()
+      await guarded.until('it is said', ({ problems }) => problems.some((one) => /the disk is full/.test(one)))
+      assert.not.ok(fs.existsSync(path.join(guarded.data, 'engine.json')))
+      const pid = guarded.enginePid()
+      await guarded.killAgent()
+      await guarded.start()
+      assert.is(guarded.enginePid(), pid, 'it is adopted')
+      disk.clear()
+      await guarded.until('all is well', ({ healthy }) => healthy)
       await guarded.stop()
     } finally {
       await guarded.end()
