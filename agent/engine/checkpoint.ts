@@ -4,7 +4,7 @@ import path from 'node:path'
 import { freeBytes } from '../disk.ts'
 import { DaemonGuardError, messageOf } from '../errors.ts'
 import { step } from '../step.ts'
-import type { CommitPipeline } from './commit.ts'
+import { type CommitPipeline, leastFreeBytes } from './commit.ts'
 import type { Connection } from './duckdb.ts'
 import type { Pass, WriterGate } from './gate.ts'
 import { writeWatermark } from './own-schema.ts'
@@ -12,8 +12,6 @@ import { quoteIdentifier } from './sql/tokens.ts'
 
 /** How long writers may hold a checkpoint up before it is put off. */
 const gateTimeout = 5_000
-/** Free space that a checkpoint wants at least: DuckDB writes whole blocks of 256 KiB before it frees old ones. */
-const leastFreeBytes = 4 << 20
 
 export interface CheckpointOptions {
   connection: Connection

@@ -3,6 +3,7 @@
  * appended under the next seq; then the flusher's fsync is waited for, outside the lock, by whoever answers a client.
  */
 
+import { freeBytes } from '../disk.ts'
 import { DaemonGuardError, messageOf } from '../errors.ts'
 import type { EncodedTransaction } from '../journal/record.ts'
 import type { JournalWriter } from '../journal/writer.ts'
@@ -11,8 +12,15 @@ import type { Connection } from './duckdb.ts'
 import { isOrdinaryAlone, isOrdinaryAtCommit, toSqlError } from './duckdb-errors.ts'
 import { SqlError } from './sql-error.ts'
 
+/** Free space that DuckDB wants at least before it writes its file: whole blocks of 256 KiB, before it frees old ones. */
+export const leastFreeBytes = 4 << 20
+/** So many rows of a table are a row group of DuckDB's: whole ones go into its file at COMMIT, and what finds no room there ends the instance. */
+const rowGroupRows = 122_880
+
 export interface CommitOptions {
   writer: JournalWriter
+  /** Where the database file is. */
+  directory: string
   /** Called when the instance can no longer be trusted; it does not return to serving. */
   suspect: (reason: string) => never
   now: () => number
@@ -92,6 +100,7 @@ export class CommitPipeline {
       }
       step('COMMIT:RESERVE')
       try {
+        this.#requireSpace(group)
         writer.reserve(group)
       } catch (error) {
         await rollback()
@@ -112,6 +121,14 @@ export class CommitPipeline {
       guard?.committed(seq)
       step('COMMIT:APPENDED')
       return seq
+    })
+  }
+
+  #requireSpace(group: readonly EncodedTransaction[]): void {
+    const { directory } = this.#options
+    if (group.reduce((sum, { rows }) => sum + rows, 0) < rowGroupRows || freeBytes(directory) >= leastFreeBytes) return
+    throw new DaemonGuardError(`the disk of the database is full (${directory}): it has no room for so many rows`, {
+      hint: `free space on it, or commit fewer than ${rowGroupRows} rows at a time`,
     })
   }
 

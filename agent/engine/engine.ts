@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import fs from 'node:fs'
+import path from 'node:path'
 import type { Config } from '../config.ts'
 import { controlProtocol, type EngineHello } from '../control-protocol.ts'
 import { ensureDirectory, removeDurably, writeOnFullDisk } from '../disk.ts'
@@ -103,7 +104,7 @@ class Engine {
     })
     const catalog = new Catalog(database.catalog)
     const gate = new WriterGate()
-    const pipeline = new CommitPipeline({ writer, suspect, now: Date.now })
+    const pipeline = new CommitPipeline({ writer, directory: path.dirname(paths.database), suspect, now: Date.now })
     const locks = new ParentLocks()
     const corrupt = (reason: string): never => this.#fail(ExitCode.corrupt, `the database file is damaged: ${reason}`)
     const connect = () => database.connect()

@@ -183,6 +183,45 @@ onSmallDisks('the disk of the journal is full, that of the data is not; then the
   }
 })
 
+onSmallDisks('what a statement or a COMMIT would put on the full disk of the data fails it alone', async () => {
+  const disk = new SmallDisk('24m')
+  const journal = path.join(temporaryDirectory('j'), 'journal')
+  const engine = await TestEngine.start({ data: path.join(disk.directory, 'data'), engine: [`journal_dir: ${journal}`] })
+  try {
+    await engine.sql('CREATE TABLE bulk (key UUID)', 'CREATE TABLE notes (id BIGINT PRIMARY KEY, note VARCHAR)')
+    await engine.sql("INSERT INTO notes VALUES (0, 'before')")
+    disk.fill()
+    const { pid } = engine
+    const client = await engine.connect()
+    const fill = (rows: number) => codeOf(client.query(`INSERT INTO bulk SELECT gen_random_uuid() FROM range(${rows})`))
+    // At COMMIT, which DuckDB would not survive.
+    assert.is(await fill(500_000), '53100')
+    // Before it.
+    await client.query('BEGIN')
+    assert.is(await fill(2_000_000), '53100')
+    await client.query('ROLLBACK')
+    assert.is(await codeOf(client.query('CREATE TABLE copy AS SELECT i, md5(i::VARCHAR) FROM range(2000000) r(i)')), '53100')
+    // What a query does not find memory for.
+    assert.is(
+      await codeOf(client.query('SELECT count(*) FROM (SELECT hash(i) AS h FROM range(60000000) r(i) ORDER BY h OFFSET 1)')),
+      '53100',
+    )
+    await client.query("INSERT INTO notes VALUES (1, 'after')")
+    assert.ok(engine.running)
+    assert.is(engine.pid, pid)
+    disk.clear()
+    assert.is(await fill(500_000), undefined)
+    await engine.restart()
+    const state = 'SELECT (SELECT count(*) FROM bulk), (SELECT count(*) FROM notes)'
+    assert.equal(await engine.sql(state), [['500000', '2']])
+    await engine.control.checkpoint()
+    await engine.restart()
+    assert.equal(await engine.sql(state), [['500000', '2']])
+  } finally {
+    await engine.kill()
+  }
+})
+
 for (const format of ['json', 'pretty'] as const)
   onSmallDisks(`a log (${format}) whose disk is full ends nothing; its lines wait, and go out with a later one`, async () => {
     const disk = new SmallDisk('1m')
