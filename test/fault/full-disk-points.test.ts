@@ -37,7 +37,7 @@ async function withLives(work: (lives: Lives) => Promise<void>): Promise<void> {
 
 const reason = async (lives: Lives): Promise<string | null> => (await lives.engine.control.status()).readOnlyReason
 
-for (const label of some(['SEGMENT:CREATE', 'SEGMENT:HEADER', 'SEGMENT:ALLOCATE', 'SEGMENT:SYNC', 'SEGMENT:ENTRY'], 2)) {
+for (const label of some(['SEGMENT:CREATE', 'SEGMENT:HEADER', 'SEGMENT:ALLOCATE', 'SEGMENT:SYNC', 'SEGMENT:ENTRY'], 1)) {
   test(`full at ${label}, when the journal goes on: commits are refused, reads go on, and writes resume by themselves`, async () => {
     await withLives(async (lives) => {
       const full = path.join(lives.engine.data, '..', 'full')

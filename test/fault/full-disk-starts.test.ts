@@ -6,6 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { writeOnFullDisk } from '../../agent/disk.ts'
 import { ExitCode } from '../../agent/errors.ts'
 import { createLog } from '../../agent/log.ts'
 import type { EngineStatus } from '../../agent/plugin.ts'
@@ -220,6 +221,26 @@ onSmallDisks('what a statement or a COMMIT would put on the full disk of the dat
   } finally {
     await engine.kill()
   }
+})
+
+onSmallDisks('a small file takes new content in its own blocks when there is no room for a second copy, or stays as it is', async () => {
+  const disk = new SmallDisk('1m')
+  const file = path.join(disk.directory, 'small.json')
+  const content = (bytes: number) => JSON.stringify({ text: 'x'.repeat(bytes) })
+  const write = (text: string) => writeOnFullDisk(file, text, 'CURSOR:SAVE')
+  write(content(100))
+  disk.fill()
+  const names = fs.readdirSync(disk.directory)
+  for (const bytes of [50, 1000, 10, 4000]) {
+    write(content(bytes))
+    assert.is(JSON.parse(fs.readFileSync(file, 'utf8')).text.length, bytes)
+  }
+  assert.throws(() => write(content(5000)), /ENOSPC/)
+  assert.is(JSON.parse(fs.readFileSync(file, 'utf8')).text.length, 4000)
+  assert.equal(fs.readdirSync(disk.directory), names)
+  disk.clear()
+  write(content(5000))
+  assert.is(fs.readFileSync(file, 'utf8'), content(5000))
 })
 
 for (const format of ['json', 'pretty'] as const)

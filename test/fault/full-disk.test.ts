@@ -1,4 +1,4 @@
-// deadline: 240s
+// deadline: 480s
 // The disk is full: commits fail with 53100, reads go on, writes resume by themselves when there is space again; nothing acknowledged is lost.
 
 import fs from 'node:fs'

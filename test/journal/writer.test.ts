@@ -319,6 +319,11 @@ onFullDisk(
     }
     assert.ok(refused)
     await writer.sync()
+    // What is too little for the journal is left to others.
+    fs.ftruncateSync(ballastFd, fs.fstatSync(ballastFd).size - (512 << 10))
+    const left = freeBytes(disk)
+    assert.throws(() => append(writer, 0, new Uint8Array(200_000)), /the disk is full/)
+    assert.is(freeBytes(disk), left)
     fs.closeSync(ballastFd)
     fs.rmSync(ballast)
     // Also over the end of the segment, where a new one must be created.

@@ -94,6 +94,24 @@ test('what cannot be written is kept, shown, and written with the next change', 
   assert.is(setUp(directory).store.get(incident.id)?.downtimeMs, 5)
 })
 
+test('what could not be written goes out with another one, and when incidents are listed', () => {
+  const { directory, store, clock } = setUp()
+  const written = () => setUp(directory).store.list().length
+  fs.writeFileSync(directory, 'a file where the directory should be')
+  for (let i = 0; i < 2; i++, clock.advance(1000)) store.open(fault)
+  fs.rmSync(directory)
+  store.open(fault)
+  assert.is(written(), 3)
+  fs.renameSync(directory, `${directory}-away`)
+  fs.writeFileSync(directory, 'a file where the directory should be')
+  clock.advance(1000)
+  store.open(fault)
+  fs.rmSync(directory)
+  fs.renameSync(`${directory}-away`, directory)
+  assert.is(store.list().length, 4)
+  assert.is(written(), 4)
+})
+
 test('an outage is one incident across agents: losses add up, unknown stays unknown', () => {
   const { directory, store, clock } = setUp()
   const outage = new Outage(store, clock, null)
