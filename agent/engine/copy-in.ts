@@ -1,7 +1,7 @@
 /** COPY … FROM STDIN: rows go through a temporary table, of VARCHARs where they come as text, so that DuckDB itself casts them, checks them and fills in defaults. */
 
 import type { Cell } from '../journal/types.ts'
-import { AddedRows } from './added-rows.ts'
+import { AddedRows, manyRows } from './added-rows.ts'
 import { addChanges, imagesOf } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyOptions } from './copy-options.ts'
@@ -17,6 +17,8 @@ import type { Transaction } from './transaction.ts'
 /** Rows that go through the temporary table at a time, and about their bytes: they are in memory until then. */
 const stagedRows = 20_000
 const stagedBytes = 4 << 20
+/** Bytes of a row, on average, from which on RETURNING costs less than reading it back. */
+const largeRow = 4_000
 
 export interface CopyTarget {
   readonly info: TableInfo
@@ -55,17 +57,25 @@ export async function copyIn(executor: Executor, transaction: Transaction, targe
   const load = async () => {
     if (staged.length === 0) return
     await begin()
+    // Rows are read back by number in DuckDB's chunks of 2,048, those of the loads before among them: of large values that is slow.
+    const large = bytes / staged.length > largeRow
     const columns = target.columns.map((_, i) => staged.map((row) => row[i] as Cell))
     await executor.connection.append('main', 'daemonguard_copy', 'temp', { count: staged.length, columns })
     staged = []
     bytes = 0
-    if (added === undefined) {
-      const result = await executor.run(`${insert} RETURNING *`)
+    if (added === undefined || large) {
+      const result = await executor.run(`${insert} RETURNING *`, [], { stream: true })
       const { table } = target.info
-      count += await addChanges(transaction, result.chunks(), (rows) => ({ kind: 'insert', table, rows: imagesOf(target.info, rows) }))
+      const returned = await addChanges(transaction, result.chunks(), (rows) => ({
+        kind: 'insert',
+        table,
+        rows: imagesOf(target.info, rows),
+      }))
+      added?.skip(returned)
+      count += returned
     } else {
       const { rowsChanged } = await executor.run(insert)
-      await added.journal(rowsChanged)
+      await added.journal(rowsChanged, manyRows)
       count += rowsChanged
     }
   }

@@ -17,7 +17,7 @@ import {
   version as duckdbVersion,
   StatementType,
 } from '@duckdb/node-api'
-import type { Cell, ColumnType, Rows } from '../journal/types.ts'
+import { bytesOf, type Cell, type ColumnType, type Rows } from '../journal/types.ts'
 import { cellReader, cellWriter, columnType, duckdbType, identity, toDuckDB } from './duckdb-values.ts'
 import { quoteIdentifier, quoteString } from './sql/tokens.ts'
 
@@ -75,7 +75,8 @@ export class Database {
 
   async connect(): Promise<Connection> {
     const connection = await this.#instance.connect()
-    await connection.run(`USE ${quoteIdentifier(this.catalog)}`)
+    // A stream's buffer is counted without the strings: 1 MB, DuckDB's own choice, can be ten chunks of 2,048 large values. So it gets room for one chunk.
+    await connection.run(`USE ${quoteIdentifier(this.catalog)}; SET streaming_buffer_size = '1KB'`)
     return new Connection(connection)
   }
 
@@ -228,12 +229,30 @@ export class PreparedStatement {
   }
 }
 
+/** What DuckDB takes and gives at a time. */
+const chunkRows = 2048
+/** Rows from which the size of the others is guessed. */
+const fewRows = 64
+/** Bytes of values that are taken out of a chunk at a time, about. */
+const togetherBytes = 4 << 20
+
+/** How many rows like these should be handed out at a time. */
+function togetherOf(rows: Rows): number {
+  const bytes = bytesOf(rows) / rows.count
+  return Math.max(1, Math.min(chunkRows, Math.floor(togetherBytes / bytes)))
+}
+
 export class Result {
   readonly columns: readonly { name: string; type: ColumnType }[]
   #result: DuckDBResult
   #readers: ((value: DuckDBValue) => Cell)[]
   /** Chunks of a materialized result. */
   #taken = 0
+  /** The chunk that is being handed out, and the rows of it that have been. */
+  #chunk: DuckDBDataChunk | null = null
+  #given = 0
+  /** Rows that are handed out at a time: fewer where their values are large. Undefined before the first ones are seen. */
+  #together: number | undefined
 
   constructor(result: DuckDBResult) {
     this.#result = result
@@ -253,15 +272,38 @@ export class Result {
     return this.#result.returnType === 3
   }
 
+  /** The next rows: a chunk of DuckDB's, or a part of one. Its memory is not DuckDB's any more. */
   async next(): Promise<Chunk | null> {
-    const chunk = this.#result instanceof DuckDBMaterializedResult ? this.#materialized(this.#result) : await this.#result.fetchChunk()
-    if (chunk === null || chunk.rowCount === 0) return null
+    this.#chunk ??= this.#result instanceof DuckDBMaterializedResult ? this.#materialized(this.#result) : await this.#result.fetchChunk()
+    const chunk = this.#chunk
+    if (chunk === null) return null
+    const there = chunk.rowCount
+    if (there === 0) {
+      this.#chunk = null
+      return null
+    }
+    this.#together ??= there <= fewRows ? chunkRows : togetherOf(this.#read(chunk, 0, fewRows))
+    const start = this.#given
+    const end = Math.min(there, start + this.#together)
+    const rows = this.#read(chunk, start, end - start)
+    this.#together = togetherOf(rows)
+    this.#given = end
+    if (end === there) {
+      // Not when garbage is collected: it can be hundreds of MB, of which V8 knows nothing.
+      chunk.reset()
+      this.#chunk = null
+      this.#given = 0
+    }
+    return rows
+  }
+
+  #read(chunk: DuckDBDataChunk, start: number, count: number): Chunk {
     const columns = this.#readers.map((read, i) => {
-      const values = chunk.getColumnValues(i)
+      const values = count === chunk.rowCount ? chunk.getColumnValues(i) : chunk.getColumnVector(i).slice(start, count).toArray()
       if (read === identity) return values as Cell[]
       return values.map((value) => (value === null ? null : read(value)))
     })
-    return { count: chunk.rowCount, columns }
+    return { count, columns }
   }
 
   /** What is there already is taken without a turn through the thread pool. */
@@ -290,8 +332,6 @@ export class Result {
   }
 }
 
-const chunkRows = 2048
-
 export class Appender {
   #appender: DuckDBAppender
   readonly columnCount: number
@@ -313,8 +353,13 @@ export class Appender {
         return write === identity ? (cells as DuckDBValue[]) : cells.map((cell) => (cell === null ? null : write(cell)))
       })
       const chunk = DuckDBDataChunk.create(this.#types, end - start)
-      chunk.setColumns(columns)
-      this.#appender.appendDataChunk(chunk)
+      try {
+        chunk.setColumns(columns)
+        this.#appender.appendDataChunk(chunk)
+      } finally {
+        // Not when garbage is collected, of which V8 sees little: strings are native memory.
+        chunk.reset()
+      }
     }
   }
 

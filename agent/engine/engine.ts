@@ -20,6 +20,7 @@ import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
 import { ControlServer } from './control.ts'
 import { endProcess } from './end.ts'
+import { returnFreedMemory } from './freed-memory.ts'
 import { WriterGate } from './gate.ts'
 import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
@@ -34,10 +35,12 @@ import { Session, type SessionContext } from './session.ts'
 import { statementSlots } from './slots.ts'
 import { WriteBuffer } from './write-buffer.ts'
 
-/** Memory that the engine wants beside DuckDB's buffers: Node, the wire, row images on their way. Bytes. */
-const ownMemory = 256e6
-/** What DuckDB takes for each byte of its limit: it does not count what its allocator holds. Measured; with values of 100 kB it is 1.55. */
-const memoryPerByte = 1.3
+/** What the engine takes before it holds a row (Node, DuckDB's library), and what is on its way through it. Bytes. */
+const ownMemory = 300e6
+/** DuckDB's part of the rest: some of what it takes it does not count. */
+const duckdbPart = 0.95
+/** Of a memory too small for that. */
+const leastPart = 0.4
 
 /** Runs until it is told to stop; resolves with the exit code. Throws DaemonGuardError when it cannot start. */
 export async function runEngine(config: Config): Promise<number> {
@@ -50,10 +53,11 @@ export async function runEngine(config: Config): Promise<number> {
   const { cpu_cores: cores, memory } = config.engine
   const isolation = isolate({ cores, memory, database: paths.database })
   log.info(isolation, 'isolated')
+  returnFreedMemory(memory)
   const recovered = await recover({
     paths,
     threads: cores,
-    memory: Math.max(memory - ownMemory, memory / 2) / memoryPerByte,
+    memory: Math.max((memory - ownMemory) * duckdbPart, memory * leastPart),
     externalAccess: config.engine.external_access,
     now: Date.now,
   })

@@ -5,19 +5,21 @@
 
 import { messageOf } from '../errors.ts'
 import type { Change, Rows, Table, Transaction } from '../journal/types.ts'
-import { isSpilled, itemsOf, tableName } from '../journal/types.ts'
+import { bytesOf, isSpilled, itemsOf, tableName } from '../journal/types.ts'
 import { step } from '../step.ts'
 import type { Appender, Connection } from './duckdb.ts'
 import { isCorruption, isFatal, isOrdinaryAtCommit, isShortage } from './duckdb-errors.ts'
-import { collectGarbage, garbageBytes } from './garbage.ts'
 import { nextValue } from './sequences.ts'
 import { pathEntries, quoteIdentifier, quoteString } from './sql/tokens.ts'
 
 /** Bounds of one merged DuckDB transaction. */
 const mergedTransactions = 5_000
 const mergedRows = 100_000
+const mergedBytes = 16 << 20
 /** Rows of one statement that are changed together, where it may be taken apart: more take more memory than the statement itself did. */
 const togetherRows = 500_000
+/** Bytes that wait in an appender: it holds them in memory of its own, beyond DuckDB's limit. */
+const appendedBytes = 16 << 20
 
 export interface ReplayResult {
   replayed: number
@@ -36,11 +38,14 @@ export class Replay {
   #result: ReplayResult = { replayed: 0, refused: [] }
   #group: Transaction[] = []
   #groupRows = 0
+  #groupBytes = 0
   /** A COMMIT is under way, or has failed in a way that leaves DuckDB's state unknown. */
   #inDoubt = false
   /** Rows in the temporary table that are still to be applied. */
   #staged = 0
   #appender: { table: Table; appender: Appender } | undefined
+  /** Bytes that the appender holds, about. */
+  #appended = 0
   /** `schema.name` → columns that constraints hold, or 'all' when it has indexes. Forgotten with every schema change. */
   #held = new Map<string, Set<string> | 'all'>()
 
@@ -55,7 +60,9 @@ export class Replay {
       if (await this.#mergeable(transaction)) {
         this.#group.push(transaction)
         this.#groupRows += itemsOf(transaction)
-        if (this.#group.length >= mergedTransactions || this.#groupRows >= mergedRows) await this.#flush()
+        for (const change of transaction.changes) this.#groupBytes += 'rows' in change ? bytesOf(change.rows) : 0
+        if (this.#group.length >= mergedTransactions || this.#groupRows >= mergedRows || this.#groupBytes >= mergedBytes)
+          await this.#flush()
       } else {
         await this.#flush()
         await this.#alone(transaction)
@@ -81,6 +88,7 @@ export class Replay {
     const group = this.#group
     this.#group = []
     this.#groupRows = 0
+    this.#groupBytes = 0
     if (group.length === 0) return
     if (group.length === 1) return this.#alone(group[0] as Transaction)
     try {
@@ -111,11 +119,8 @@ export class Replay {
     await this.#connection.run('BEGIN TRANSACTION')
     try {
       for (const transaction of transactions) {
-        let parts = 0
         for (const change of transaction.changes) {
           await this.#change(change)
-          // Each is about 1 MB.
-          if (isSpilled(transaction.changes) && ++parts % (garbageBytes >> 20) === 0) collectGarbage()
         }
       }
       this.#endAppend()
@@ -127,6 +132,7 @@ export class Replay {
       if (isOrdinaryAtCommit(error)) this.#inDoubt = false
       this.#appender?.appender.close()
       this.#appender = undefined
+      this.#appended = 0
       this.#staged = 0
       await this.#connection.run('ROLLBACK').catch(() => {})
       throw error
@@ -169,6 +175,11 @@ export class Replay {
   async #insert(table: Table, rows: Rows): Promise<void> {
     this.#appender ??= { table, appender: await this.#connection.appender(table.schema, table.name, this.#catalog) }
     this.#appender.appender.append(rows)
+    this.#appended += bytesOf(rows)
+    if (this.#appended < appendedBytes) return
+    this.#appender.appender.flush()
+    this.#appended = 0
+    await turn()
   }
 
   #endAppend(): void {
@@ -177,6 +188,7 @@ export class Replay {
     current.appender.flush()
     current.appender.close()
     this.#appender = undefined
+    this.#appended = 0
   }
 
   /** In parts: of one statement's deletions none depends on another. */
@@ -285,6 +297,11 @@ export class Replay {
     }
     return held
   }
+}
+
+/** A turn of the event loop: what DuckDB's binding no longer needs is freed there, and the engine's memory is looked after. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 function sameTable(one: RowChange['table'] | undefined, other: Table): boolean {

@@ -4,7 +4,6 @@ import { codeOf } from '../errors.ts'
 import { type EncodedTransaction, TransactionEncoder } from '../journal/record.ts'
 import type { SpillSource } from '../journal/spill.ts'
 import type { Change } from '../journal/types.ts'
-import { collectGarbage, garbageBytes } from './garbage.ts'
 import type { Pass } from './gate.ts'
 import { WrittenRows } from './row-conflicts.ts'
 import { SqlError } from './sql-error.ts'
@@ -21,8 +20,6 @@ export class Transaction {
   #seen: { readonly seq: number; readonly catalogVersion: number } | undefined
   #encoder: TransactionEncoder | undefined
   #spills: SpillSource
-  /** Bytes that had been spilled when garbage was collected last. */
-  #collected = 0
 
   constructor(explicit: boolean, spills: SpillSource) {
     this.explicit = explicit
@@ -59,10 +56,6 @@ export class Transaction {
   /** To be awaited between additions of very many rows: the disk must keep up. */
   async keepUp(): Promise<void> {
     await onDisk(() => this.#encoder?.keepUp())
-    const spilled = this.#encoder?.spilledBytes ?? 0
-    if (spilled - this.#collected < garbageBytes) return
-    this.#collected = spilled
-    collectGarbage()
   }
 
   /** Its changes as they go to the journal; nothing can be added after. What is too large for memory is durable then. */

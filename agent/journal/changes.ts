@@ -8,7 +8,7 @@
 
 import type { ByteReader, ByteWriter } from './bytes.ts'
 import { decodeColumn, encodeColumn } from './cells.ts'
-import type { Cell, Change, Column, Rows, Table } from './types.ts'
+import { type Cell, type Change, type Column, type Rows, sizeOf, type Table } from './types.ts'
 
 const kinds = ['insert', 'upsert', 'update', 'delete', 'schema', 'sequence'] as const
 const moreBit = 0x80
@@ -103,13 +103,4 @@ function part(change: Extract<Change, { rows: Rows }>, start: number, end: numbe
   const rows = { count: end - start, columns: change.rows.columns.map((cells) => cells.slice(start, end)) }
   if (change.kind === 'insert' || change.kind === 'upsert') return { ...change, rows }
   return { ...change, rows, more: end < change.rows.count || change.more === true }
-}
-
-/** Bytes of a value, roughly. */
-function sizeOf(cell: Cell): number {
-  if (typeof cell === 'string' || cell instanceof Uint8Array) return cell.length
-  if (cell === null || typeof cell !== 'object') return 8
-  if (Array.isArray(cell)) return cell.reduce((sum: number, child) => sum + sizeOf(child), 8)
-  if ('entries' in cell) return cell.entries.reduce((sum, [key, value]) => sum + sizeOf(key) + sizeOf(value), 8)
-  return 'tag' in cell ? 8 + sizeOf(cell.value) : 16
 }

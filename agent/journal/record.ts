@@ -69,11 +69,6 @@ export class TransactionEncoder {
     this.#source = source
   }
 
-  /** Bytes that have gone to the spill. */
-  get spilledBytes(): number {
-    return this.#spill?.length ?? 0
-  }
-
   get count(): number {
     return this.#count
   }

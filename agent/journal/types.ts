@@ -150,6 +150,25 @@ export function itemsOf({ changes }: Transaction): number {
   return changes.reduce((sum, change) => sum + ('rows' in change ? change.rows.count : 1), 0)
 }
 
+/** Bytes of rows, roughly. */
+export function bytesOf({ count, columns }: Rows): number {
+  let bytes = 8 * count * columns.length
+  for (const cells of columns) {
+    // All cells of a column are of one type, or null.
+    if (cells.some((cell) => typeof cell === 'object' || typeof cell === 'string')) for (const cell of cells) bytes += sizeOf(cell)
+  }
+  return bytes
+}
+
+/** Bytes of a value, roughly. */
+export function sizeOf(cell: Cell): number {
+  if (typeof cell === 'string' || cell instanceof Uint8Array) return cell.length
+  if (cell === null || typeof cell !== 'object') return 8
+  if (Array.isArray(cell)) return cell.reduce((sum: number, child) => sum + sizeOf(child), 8)
+  if ('entries' in cell) return cell.entries.reduce((sum, [key, value]) => sum + sizeOf(key) + sizeOf(value), 8)
+  return 'tag' in cell ? 8 + sizeOf(cell.value) : 16
+}
+
 /** `schema.name`, the spelling in which tables are configured and reported. */
 export function tableName(table: { readonly schema: string; readonly name: string }): string {
   return `${table.schema}.${table.name}`

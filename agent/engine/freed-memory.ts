@@ -1,0 +1,50 @@
+/**
+ * Gives back to the system what was freed inside the process, when it nears what it may take. DuckDB's allocator (jemalloc, inside libduckdb)
+ * keeps freed pages for whoever allocates next in the same arena; those of threads that have nothing more to do stay for good, hundreds of MB
+ * of them beyond DuckDB's own limit. To return every page at once would cost a bulk load half as much time again. V8 and the C library
+ * keep less, tens of MB, and it takes longer to get it from them: 30 ms.
+ */
+
+import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import koffi from 'koffi'
+
+/** Part of the memory from which on it is short. */
+const shortage = 0.8
+/** Milliseconds between looks, and where much was given back at the last one. */
+const seldom = 50
+const often = 10
+/** Bytes that count as much. */
+const much = 8e6
+/** Bytes by which V8's heap has grown since its garbage was collected last: more than the space for new objects, which comes and goes. */
+const garbage = 24e6
+/** jemalloc's number for all arenas: MALLCTL_ARENAS_ALL. */
+const purgeAll = 'arena.4096.purge'
+
+/** Keeps watch for the life of the process, whose memory is to stay below `memory` bytes. DuckDB must be loaded. */
+export function returnFreedMemory(memory: number): void {
+  if (process.platform !== 'linux') return
+  const control = koffi.load('libduckdb.so').func('int duckdb_je_mallctl(const char *, void *, void *, void *, size_t)')
+  const trim = koffi.load('libc.so.6').func('int malloc_trim(size_t)')
+  setFlagsFromString('--expose-gc')
+  const collectGarbage = runInNewContext('gc') as () => void
+  const { rss } = process.memoryUsage
+  /** Bytes of V8's heap that were no garbage. */
+  let kept = 0
+  /** Bytes that it made of `before`. */
+  const giveBack = (before: number): number => {
+    control(purgeAll, null, null, null, 0)
+    const purged = rss()
+    if (purged <= shortage * memory || getHeapStatistics().used_heap_size < kept + garbage) return before - purged
+    collectGarbage()
+    trim(0)
+    kept = getHeapStatistics().used_heap_size
+    return before - rss()
+  }
+  const look = () => {
+    const before = rss()
+    const given = before > shortage * memory ? giveBack(before) : 0
+    setTimeout(look, given > much ? often : seldom).unref()
+  }
+  look()
+}
