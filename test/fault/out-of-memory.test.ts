@@ -26,9 +26,9 @@ test('the kernel kills the engine for its memory, under load: it is only a resta
         const before = writers.acknowledged + 50
         await waitFor('orders are acknowledged', () => writers.acknowledged >= before, { deadline: patience })
         const pid = guarded.enginePid()
+        const client = await guarded.connect()
         // Of what it takes from now on: far less than the query wants, which DuckDB would give it.
         group?.take(pid, 64e6)
-        const client = await guarded.connect()
         const told = client.query(greedy).then(
           () => 'an answer',
           (error: Error) => String(error),
