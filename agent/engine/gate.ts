@@ -1,4 +1,7 @@
-/** Who may write at the same time: many writing transactions, or one schema change or checkpoint alone. Fair: a waiting exclusive holds up new writers. */
+/**
+ * Who may write at the same time: many writing transactions, or one schema change or checkpoint alone. Fair: in order of arrival, so that
+ * whoever waits to be alone holds up the writers that come later, for as long as it waits and no longer.
+ */
 
 import { SqlError } from './sql-error.ts'
 
@@ -8,18 +11,24 @@ export interface Pass {
 }
 
 interface Waiting {
-  pass: Pass
-  mode: 'shared' | 'exclusive'
+  readonly pass: Pass
+  readonly mode: 'shared' | 'exclusive'
   admit(): void
 }
 
 export class WriterGate {
   #holders = new Set<Pass>()
+  /** In order of arrival. */
   #waiting: Waiting[] = []
 
   /** True while nobody writes. */
   get idle(): boolean {
     return this.#holders.size === 0
+  }
+
+  /** Who writes now. */
+  get holders(): readonly Pass[] {
+    return [...this.#holders]
   }
 
   /**
@@ -28,10 +37,11 @@ export class WriterGate {
    */
   async enter(pass: Pass, mode: 'shared' | 'exclusive', timeoutMs: number, signal?: AbortSignal): Promise<void> {
     if (pass.mode === 'exclusive' || pass.mode === mode) return
-    if (this.#admits(pass, mode) && (pass.mode === 'shared' || this.#waiting.length === 0)) return this.#admit(pass, mode)
+    if (this.#mayEnter({ pass, mode }, this.#waiting)) return this.#admit(pass, mode)
     if (pass.mode === 'shared' && this.#waiting.some((other) => other.pass.mode === 'shared')) {
       throw new SqlError('40001', 'two transactions with changes both wait to change the schema', { hint: 'roll back and try again' })
     }
+    signal?.throwIfAborted()
     await new Promise<void>((resolve, reject) => {
       const waiting: Waiting = {
         pass,
@@ -47,18 +57,13 @@ export class WriterGate {
         clearTimeout(timer)
         signal?.removeEventListener('abort', stop)
         this.#waiting = this.#waiting.filter((other) => other !== waiting)
-        this.#wake()
         reject(reason)
+        this.#wake()
       }
-      const late = new SqlError('55P03', `other transactions with changes stayed open for ${timeoutMs} ms`, {
-        hint: 'end them (COMMIT or ROLLBACK) and try again',
-      })
-      const timer = setTimeout(() => giveUp(late), timeoutMs)
+      const timer = setTimeout(() => giveUp(this.#late(pass, timeoutMs)), timeoutMs)
       const stop = () => giveUp(signal?.reason)
       signal?.addEventListener('abort', stop)
-      // A raised pass goes first: it already holds up everybody who waits.
-      if (pass.mode === 'shared') this.#waiting.unshift(waiting)
-      else this.#waiting.push(waiting)
+      this.#waiting.push(waiting)
     })
   }
 
@@ -68,10 +73,14 @@ export class WriterGate {
     this.#wake()
   }
 
-  #admits(pass: Pass, mode: 'shared' | 'exclusive'): boolean {
+  /**
+   * Whether it may enter before those who wait in front of it. A raised pass goes before all who wait to be alone: it already holds them up. It does
+   * not go before a writer that came earlier, which has waited long enough when what holds it up gives up.
+   */
+  #mayEnter({ pass, mode }: Pick<Waiting, 'pass' | 'mode'>, inFront: readonly Waiting[]): boolean {
     const others = [...this.#holders].filter((holder) => holder !== pass)
-    if (mode === 'exclusive') return others.length === 0
-    return others.every((holder) => holder.mode === 'shared')
+    if (mode === 'shared') return inFront.every((other) => other.mode === 'shared') && others.every((holder) => holder.mode === 'shared')
+    return others.length === 0 && (pass.mode === 'shared' || inFront.length === 0)
   }
 
   #admit(pass: Pass, mode: 'shared' | 'exclusive'): void {
@@ -81,10 +90,19 @@ export class WriterGate {
 
   #wake(): void {
     for (;;) {
-      const next = this.#waiting[0]
-      if (next === undefined || !this.#admits(next.pass, next.mode)) return
-      this.#waiting.shift()
+      const at = this.#waiting.findIndex((waiting, i) => this.#mayEnter(waiting, this.#waiting.slice(0, i)))
+      const [next] = at === -1 ? [] : this.#waiting.splice(at, 1)
+      if (next === undefined) return
       next.admit()
     }
+  }
+
+  /** What it was that did not end in time. */
+  #late(pass: Pass, timeoutMs: number): SqlError {
+    const alone = [...this.#holders].some((holder) => holder !== pass && holder.mode === 'exclusive')
+    const what = alone ? 'a schema change or a checkpoint was under way' : 'other transactions with changes stayed open'
+    return new SqlError('55P03', `${what} for ${timeoutMs} ms`, {
+      hint: alone ? 'try again' : 'end them (COMMIT or ROLLBACK) and try again',
+    })
   }
 }

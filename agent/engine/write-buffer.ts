@@ -14,6 +14,7 @@ import type { Connection } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import type { WriterGate } from './gate.ts'
 import type { ParentLocks } from './parent-locks.ts'
+import type { SqlError } from './sql-error.ts'
 import { mostRows, TableWriter } from './table-writer.ts'
 import { Transaction } from './transaction.ts'
 
@@ -41,6 +42,8 @@ interface Entry {
   /** Version of the catalog that `info` was read from. */
   readonly version: number
   readonly cells: readonly Cell[]
+  /** When it came, `performance.now()`. */
+  readonly since: number
   resolve(written: boolean): void
   reject(error: Error): void
 }
@@ -65,7 +68,7 @@ export class WriteBuffer {
    */
   submit(info: TableInfo, version: number, cells: readonly Cell[]): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      this.#entries.push({ info, version, cells, resolve, reject })
+      this.#entries.push({ info, version, cells, since: performance.now(), resolve, reject })
       if (this.#entries.length >= this.#options.rows) this.#close?.()
       if (!this.#working) void this.#work()
     })
@@ -111,18 +114,31 @@ export class WriteBuffer {
       if (isCorruption(error)) this.#options.corrupt(messageOf(error))
       if (isFatal(error)) this.#options.suspect(messageOf(error))
       const failure = toSqlError(error)
-      // Nobody is the culprit when the gate stayed closed: all have waited.
-      if (entries.length === 1 || failure.code === '55P03') for (const entry of entries) entry.reject(failure)
+      if (failure.code === '55P03') return this.#stillClosed(entries, failure)
+      if (entries.length === 1) for (const entry of entries) entry.reject(failure)
       else for (const entry of entries) await this.#commitTable([entry])
     }
   }
 
+  /** The gate stayed closed for as long as the first of them may wait; whoever came later goes on waiting for the rest of its time. */
+  async #stillClosed([first, ...others]: readonly Entry[], failure: SqlError): Promise<void> {
+    first?.reject(failure)
+    const [late, patient] = [others.filter((entry) => this.#patience(entry) <= 0), others.filter((entry) => this.#patience(entry) > 0)]
+    for (const entry of late) entry.reject(failure)
+    if (patient.length > 0) await this.#commitTable(patient)
+  }
+
+  /** How much longer it may wait at the gate, the wait in this buffer being a part of that. ms. */
+  #patience({ since }: Entry): number {
+    return Math.ceil(this.#options.gateTimeout - (performance.now() - since))
+  }
+
   /** Commits those whose table is still as they knew it; resolves with them. All are of one table. */
   async #commit(all: readonly Entry[]): Promise<readonly Entry[]> {
-    const { gate, locks, pipeline, gateTimeout, catalog } = this.#options
+    const { gate, locks, pipeline, catalog } = this.#options
     const transaction = new Transaction(false, pipeline.writer)
     let last: number | undefined
-    await gate.enter(transaction.pass, 'shared', gateTimeout)
+    await gate.enter(transaction.pass, 'shared', Math.max(1, this.#patience(all[0] as Entry)))
     try {
       transaction.see(pipeline.writer.nextSeq - 1, catalog.version)
       // A schema change may have committed while this group waited. From here on none can.

@@ -3,6 +3,9 @@
 import type pg from 'pg'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { TableInfo } from '../../agent/engine/catalog.ts'
+import { WriterGate } from '../../agent/engine/gate.ts'
+import { WriteBuffer, type WriteBufferOptions } from '../../agent/engine/write-buffer.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 
 const test = suite('write buffer')
@@ -99,6 +102,21 @@ test('a schema change between two inserts of the same statement is seen by the s
   await engine.sql('ALTER TABLE trades RENAME COLUMN note TO remark')
   assert.is(await add(first, row(8002)), undefined)
   assert.equal(await rowsOf(first, 'SELECT remark FROM trades WHERE id >= 8002 ORDER BY id'), [['näme 8002'], ['näme 8003']])
+})
+
+test('a row waits for a gate that stays closed no longer than any other writer, though the rows before it did too', async () => {
+  const gate = new WriterGate()
+  const events: string[] = []
+  const note = (name: string, work: Promise<unknown>) => codeOf(work).then((code) => void events.push(`${name} ${code}`))
+  const pipeline = { barrier: () => undefined, writer: {} }
+  const buffer = new WriteBuffer({ gate, pipeline, rows: 1, maxDelay: 0, gateTimeout: 300 } as unknown as WriteBufferOptions)
+  const submit = () => buffer.submit({ path: 't' } as TableInfo, 0, [])
+  await gate.enter({ mode: 'none' }, 'exclusive', 1)
+  const rows = [note('first row', submit()), note('second row', submit())]
+  // It came when the rows did, and is half as patient again.
+  const other = note('other', gate.enter({ mode: 'none' }, 'shared', 450))
+  await Promise.all([...rows, other])
+  assert.equal(events, ['first row 55P03', 'second row 55P03', 'other 55P03'])
 })
 
 test.run()
