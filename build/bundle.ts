@@ -10,6 +10,8 @@ import { crc32 } from 'node:zlib'
 import esbuild from 'esbuild'
 import { type Addon, type AddonFile, assetKey } from './addons.ts'
 import { collectLicenses } from './licenses.ts'
+import { packageDirectory } from './packages.ts'
+import type { Target } from './targets.ts'
 
 export interface Bundle {
   /** The bundled program. */
@@ -20,25 +22,25 @@ export interface Bundle {
 
 const root = path.dirname(import.meta.dirname)
 
-/** Each addon's files, the one to load first, for `<platform>-<arch>` as Node spells them. */
-function addonSources(target: string): Record<string, string[]> {
-  const bindings = path.join(root, 'node_modules/@duckdb', `node-bindings-${target}`)
-  const library = target.startsWith('win32') ? 'duckdb.dll' : 'libduckdb.so'
-  const koffi = path.join(root, 'node_modules/@koromix', `koffi-${target}`, target.replace('-', '_'))
+/** Each addon's files, the one to load first. */
+function addonSources({ natively, platform }: Target): Record<string, string[]> {
+  const bindings = packageDirectory(`@duckdb/node-bindings-${natively}`)
+  const koffi = packageDirectory(`@koromix/koffi-${natively}`)
   return {
-    duckdb: [path.join(bindings, 'duckdb.node'), path.join(bindings, library)],
-    koffi: [path.join(koffi, 'koffi.node')],
+    duckdb: [path.join(bindings, 'duckdb.node'), path.join(bindings, platform === 'win' ? 'duckdb.dll' : 'libduckdb.so')],
+    koffi: [path.join(koffi, natively.replace('-', '_'), 'koffi.node')],
   }
 }
 
-/** Bundles `entry` for `target` (`linux-x64`) into `directory`. Fails on anything that would only fail when run. */
-export async function bundle(options: { entry: string; directory: string; target: string }): Promise<Bundle> {
+/** Bundles `entry` for `target` into `directory`. Fails on anything that would only fail when run. */
+export async function bundle(options: { entry: string; directory: string; target: Target; nodeVersion: string }): Promise<Bundle> {
+  const { directory, target } = options
   const assets: Record<string, string> = {}
-  const addons = Object.entries(addonSources(options.target)).map(([name, files]): Addon => {
+  const addons = Object.entries(addonSources(target)).map(([name, files]): Addon => {
     for (const file of files) assets[assetKey(name, path.basename(file))] = file
     return { name, files: files.map(describeFile) }
   })
-  const file = path.join(options.directory, 'daemonguard.cjs')
+  const file = path.join(directory, `daemonguard-${target.name}.cjs`)
   const { metafile } = await esbuild.build({
     entryPoints: [options.entry],
     outfile: file,
@@ -50,7 +52,7 @@ export async function bundle(options: { entry: string; directory: string; target
     // Readable stack traces are worth more than the few kilobytes.
     keepNames: true,
     legalComments: 'none',
-    plugins: [nativeAddons(addons, options.target)],
+    plugins: [nativeAddons(addons, target.natively)],
     // CommonJS has no import.meta. In the executable all three name the executable itself; node-cron reads one at its start.
     banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href" },
     define: { 'import.meta.url': 'bundleUrl', 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
@@ -59,12 +61,12 @@ export async function bundle(options: { entry: string; directory: string; target
   })
   const inputs = Object.keys(metafile.inputs)
   refuseOwnPaths(inputs)
-  const licenses = path.join(options.directory, 'LICENSES')
-  fs.writeFileSync(licenses, collectLicenses(inputs, Object.values(assets)))
+  const licenses = path.join(directory, 'LICENSES')
+  fs.writeFileSync(licenses, collectLicenses(inputs, Object.values(assets), options.nodeVersion))
   assets.licenses = licenses
-  // `daemonguard service install` is install.sh, out of the executable.
-  assets['install.sh'] = path.join(root, 'install.sh')
-  assets['daemonguard.service'] = path.join(root, 'build/daemonguard.service')
+  // What `daemonguard service install` puts beside the program; on Linux it is install.sh, out of the executable.
+  for (const file of target.platform === 'win' ? ['config.example.yaml'] : ['install.sh', 'build/daemonguard.service'])
+    assets[path.basename(file)] = path.join(root, file)
   return { file, assets }
 }
 
@@ -88,8 +90,8 @@ function describeFile(file: string): AddonFile {
 }
 
 /** Puts build/addons.ts in the place of the packages whose only work is to find a `.node` file in node_modules. */
-function nativeAddons(addons: readonly Addon[], target: string): esbuild.Plugin {
-  const loaders: Record<string, string> = { '@duckdb/node-bindings': 'duckdb', [`@koromix/koffi-${target}`]: 'koffi' }
+function nativeAddons(addons: readonly Addon[], natively: string): esbuild.Plugin {
+  const loaders: Record<string, string> = { '@duckdb/node-bindings': 'duckdb', [`@koromix/koffi-${natively}`]: 'koffi' }
   return {
     name: 'native-addons',
     setup(build) {

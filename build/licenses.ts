@@ -6,6 +6,8 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { packageDirectory } from './packages.ts'
+import { ofThisMachine } from './targets.ts'
 
 interface Package {
   name: string
@@ -16,8 +18,11 @@ interface Package {
 const root = path.dirname(import.meta.dirname)
 const rule = '='.repeat(100)
 
-/** `inputs`: the bundled files, relative to the root; `natives`: files that go in beside the bundle. Throws for a package without any licence text. */
-export function collectLicenses(inputs: readonly string[], natives: readonly string[]): string {
+/**
+ * `inputs`: the bundled files, relative to the root; `natives`: files that go in beside the bundle. The text is the same for all platforms. Throws for a
+ * package without any licence text.
+ */
+export function collectLicenses(inputs: readonly string[], natives: readonly string[], nodeVersion: string): string {
   const directories = new Set<string>()
   for (const file of [...inputs, ...natives.map((native) => path.relative(root, native))]) {
     const directory = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file.replaceAll('\\', '/'))?.[1]
@@ -25,10 +30,10 @@ export function collectLicenses(inputs: readonly string[], natives: readonly str
   }
   const packages = [...directories].map((directory) => ({ directory, ...readPackage(directory) }))
   // Two files of one package may lie in two places: one copy each of the same text.
-  const texts = new Map(packages.map((one) => [`${one.name} ${one.version}`, licenseOf(one.directory, one)]))
+  const texts = new Map(packages.map((one) => [`${generalName(one.name)} ${one.version}`, licenseOf(one.directory, one)]))
   const sections = [
     ['DaemonGuard', read(path.join(root, 'LICENSE'))],
-    ['Node.js, and all that is inside it', nodeLicense()],
+    ['Node.js, and all that is inside it', nodeLicense(nodeVersion)],
     ...[...texts].sort(([a], [b]) => (a < b ? -1 : 1)),
     ...duckdbParts(packages),
   ]
@@ -57,14 +62,16 @@ function koffiLicenses(): string {
   return [koffi, ...vendors].map((directory) => licenseOf(directory, { name: '', version: '' })).join('\n')
 }
 
-/** Of the Node inside, which npm brought; its package keeps the whole text. */
-function nodeLicense(): string {
-  const places = ['node_modules/node/node_modules', 'node_modules'].map((place) =>
-    path.join(root, place, `node-linux-${process.arch}`, 'LICENSE'),
+/** A package for one platform has the licence of those for the others. */
+function generalName(name: string): string {
+  return name.replace(/-(linux|win32)-(x64|arm64)$/, ' (native)')
+}
+
+/** Of the Node inside: npm's packages for Linux keep the whole text. */
+function nodeLicense(version: string): string {
+  return read(
+    path.join(packageDirectory(`node-${ofThisMachine?.platform === 'linux' ? ofThisMachine.name : 'linux-x64'}`, version), 'LICENSE'),
   )
-  const file = places.find((place) => fs.existsSync(place))
-  if (file === undefined) throw new Error(`Node's licence is in none of ${places.join(', ')}`)
-  return read(file)
 }
 
 function duckdbParts(packages: readonly Package[]): [string, string][] {

