@@ -14,6 +14,7 @@
 
 import type { EngineHello, RecoveryReport } from './control-protocol.ts'
 import { DaemonGuardError, messageOf } from './errors.ts'
+import { rotateLog } from './log-file.ts'
 import type { EngineSupervisor } from './plugin.ts'
 import type { EngineConnection } from './supervisor/adopt.ts'
 import { type RestartLimits, stablePeriodMs } from './supervisor/backoff.ts'
@@ -22,7 +23,7 @@ import { Ladder, type Service } from './supervisor/ladder.ts'
 import { describeRecovery, isDamaged, lossOf } from './supervisor/losses.ts'
 import { isAlive } from './supervisor/process.ts'
 import { Situation, type SupervisorOptions, type SupervisorState, type SupervisorStatus } from './supervisor/situation.ts'
-import { adoptedProcess, type EngineProcess, rotateLog } from './supervisor/spawn.ts'
+import { adoptedProcess, type EngineProcess } from './supervisor/spawn.ts'
 import { endInOrder, killProcess } from './supervisor/termination.ts'
 
 export type { EngineConnection, SupervisorOptions, SupervisorState, SupervisorStatus }

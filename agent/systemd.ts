@@ -11,6 +11,7 @@ import koffi from 'koffi'
 import type { Agent } from './agent.ts'
 import { askAgent } from './agent-control.ts'
 import { messageOf } from './errors.ts'
+import type { ServiceManager } from './service-manager.ts'
 import type { StatusReport } from './status-report.ts'
 
 const AF_UNIX = 1
@@ -22,7 +23,7 @@ const MSG_NOSIGNAL = 0x4000
 const startStepMs = 10_000
 const startGraceMs = 60_000
 
-export class ServiceManager {
+export class Systemd implements ServiceManager {
   #agent: Agent
   #watchdogMs: number | null
   #address: string
@@ -36,16 +37,15 @@ export class ServiceManager {
     this.#address = address
   }
 
-  /** The service manager that started this process, or null. Its variables are removed: no child is to speak for the agent. */
-  static of(agent: Agent, env: NodeJS.ProcessEnv): ServiceManager | null {
+  /** The systemd that started this process, or null. Its variables are removed: no child is to speak for the agent. */
+  static of(agent: Agent, env: NodeJS.ProcessEnv): Systemd | null {
     const { NOTIFY_SOCKET: address, WATCHDOG_USEC: usec, WATCHDOG_PID: pid } = env
     for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID']) delete env[name]
     if (process.platform !== 'linux' || address === undefined || !/^[/@]./.test(address)) return null
     const watched = Number(usec) > 0 && (pid === undefined || pid === String(process.pid))
-    return new ServiceManager(agent, address, watched ? Number(usec) / 1000 : null)
+    return new Systemd(agent, address, watched ? Number(usec) / 1000 : null)
   }
 
-  /** Tells it about the agent from now on; `started` settles when the agent has tried everything once. */
   accompany(started: Promise<void>): void {
     this.#told = this.#accompany(started)
   }

@@ -8,8 +8,9 @@ import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { resolvePlugins } from '../local-plugins.ts'
 import { createLog } from '../log.ts'
 import { isPacked, version } from '../runtime.ts'
-import { ServiceManager } from '../service-manager.ts'
-import type { Command } from './command.ts'
+import type { Surroundings } from '../service-manager.ts'
+import { Systemd } from '../systemd.ts'
+import type { Call, Command } from './command.ts'
 import { loadConfiguration } from './configuration.ts'
 
 const command: Command = {
@@ -21,29 +22,37 @@ const command: Command = {
     'Exit code 75: another agent runs on this data directory.',
   ],
   options: {},
-  async run(call) {
-    const config = await loadConfiguration(call)
-    const { registry } = await import('../../plugins/index.ts')
-    const { level, format } = config.agent.log
-    const log = createLog({ name: 'agent', level, format })
-    const agent = new Agent({ config, plugins: resolvePlugins(config, registry), log })
-    onSignals(agent, call.configFile)
-    containFaults(agent)
-    const manager = ServiceManager.of(agent, process.env)
-    const started = agent.start()
-    manager?.accompany(started)
-    const how = await Promise.race([agent.stopRequested, started.then(() => announce(agent)).then(() => agent.stopRequested)])
-    log.info(how.engine ? 'stopping the agent and the engine' : 'stopping the agent')
-    await manager?.stopping()
-    await agent.stop(how)
-    await started.catch(() => {})
-    log.info('the agent has stopped')
-    if (!how.engine && process.stdout.isTTY)
-      process.stdout.write(`\nThe engine goes on serving. To stop it: ${commandFor(config, 'stop --engine')}\n`)
-    return ExitCode.ok
-  },
+  run: (call) => runAgent(call, inForeground),
 }
 export default command
+
+/** In a terminal, or under systemd, which keeps what is printed. */
+const inForeground: Surroundings = {
+  log: ({ agent: { log } }) => createLog({ name: 'agent', ...log }),
+  manager: (agent) => Systemd.of(agent, process.env),
+}
+
+/** The agent, from its configuration to its end; resolves with the exit code. */
+export async function runAgent(call: Pick<Call, 'configFile'>, surroundings: Surroundings): Promise<number> {
+  const config = await loadConfiguration(call)
+  const { registry } = await import('../../plugins/index.ts')
+  const log = surroundings.log(config)
+  const agent = new Agent({ config, plugins: resolvePlugins(config, registry), log })
+  onSignals(agent, call.configFile)
+  containFaults(agent)
+  const manager = surroundings.manager(agent)
+  const started = agent.start()
+  manager?.accompany(started)
+  const how = await Promise.race([agent.stopRequested, started.then(() => announce(agent)).then(() => agent.stopRequested)])
+  log.info(how.engine ? 'stopping the agent and the engine' : 'stopping the agent')
+  await manager?.stopping()
+  await agent.stop(how)
+  await started.catch(() => {})
+  log.info('the agent has stopped')
+  if (!how.engine && process.stdout.isTTY)
+    process.stdout.write(`\nThe engine goes on serving. To stop it: ${commandFor(config, 'stop --engine')}\n`)
+  return ExitCode.ok
+}
 
 function onSignals(agent: Agent, configFile: string | undefined): void {
   let asked = false

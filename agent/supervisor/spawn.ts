@@ -1,13 +1,13 @@
 /**
- * Starts the engine as a process of its own session, with its output in engine.log, and rotates that log. The engine outlives
+ * Starts the engine as a process of its own session, with its output in engine.log. The engine outlives
  * the agent: nothing here ties the one's life to the other's.
  */
 
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
-import { copyDurably, moveDurably, openForWriting } from '../disk.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { openLog } from '../log-file.ts'
 import { type Ending, endingOf, gone } from './endings.ts'
 import { isAlive } from './process.ts'
 
@@ -21,11 +21,9 @@ export interface EngineProcess {
   ending: Ending | null
 }
 
-export const logLimit = 16 * 1024 * 1024
-
 /** Starts `command`, detached. A program that cannot be started is an ending, not an exception. */
 export function spawnEngine(options: { command: string; args: string[]; cwd: string; logFile: string; log: Log }): EngineProcess {
-  const output = openLog(options.logFile, options.log)
+  const output = outputOf(options.logFile, options.log)
   try {
     const child = spawn(options.command, options.args, {
       cwd: options.cwd,
@@ -75,30 +73,11 @@ export function engineEnvironment(): NodeJS.ProcessEnv {
 }
 
 /** Undefined when the log cannot be opened (a full disk): an engine without a log is better than none. */
-function openLog(file: string, log: Log): number | undefined {
+function outputOf(file: string, log: Log): number | undefined {
   try {
-    if (sizeOf(file) >= logLimit) moveDurably(file, `${file}.1`, 'LOG:ROTATE')
-    return openForWriting(file, 'a', 'LOG:OPEN')
+    return openLog(file)
   } catch (error) {
     log.warn({ file }, `the engine runs without a log: ${messageOf(error)}`)
     return undefined
   }
-}
-
-/**
- * Rotates the log of a running engine: its content is copied to `.1`, then the file is emptied in place, since the engine keeps
- * it open (for appending). Lines written in between are lost: a log, not data.
- */
-export function rotateLog(file: string, log: Log, limit = logLimit): void {
-  try {
-    if (sizeOf(file) < limit) return
-    copyDurably(file, `${file}.1`, 'LOG:ROTATE')
-    fs.closeSync(openForWriting(file, 'w', 'LOG:ROTATE'))
-  } catch (error) {
-    log.warn({ file }, `the engine's log cannot be rotated: ${messageOf(error)}`)
-  }
-}
-
-export function sizeOf(file: string): number {
-  return fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0
 }

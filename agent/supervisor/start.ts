@@ -3,10 +3,11 @@
 import path from 'node:path'
 import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
+import { sizeOf } from '../log-file.ts'
 import { type Connect, type EngineConnection, type Found, findEngine, readEngineFile } from './adopt.ts'
 import type { Ending } from './endings.ts'
 import { trafficOf } from './process.ts'
-import { type EngineProcess, sizeOf, spawnEngine } from './spawn.ts'
+import { type EngineProcess, spawnEngine } from './spawn.ts'
 
 export type Attempt =
   | { readonly kind: 'serving'; readonly connection: EngineConnection }
