@@ -38,9 +38,20 @@ export interface JournalVerdict {
   gaps: { firstSeq: number; lastSeq: number }[]
 }
 
+/** Looks at a journal that is being written meanwhile, until one finds no fault or the writer has paused. */
+const mostLooks = 4
+
 /** Verifies every batch. Never throws for what it finds. */
 export function verifyJournal(directory: string): JournalVerdict {
-  const { mark, exact } = markOf(directory)
+  for (let look = 1; ; look++) {
+    const found = markOf(directory)
+    const result = verifyOnce(directory, found)
+    // What was written behind a segment's end after that had been read looks like a gap: real damage is there the next time as well.
+    if (result.verdict !== 'damaged' || look === mostLooks || markOf(directory).mark?.seq === found.mark?.seq) return result
+  }
+}
+
+function verifyOnce(directory: string, { mark, exact }: ReturnType<typeof markOf>): JournalVerdict {
   const result: JournalVerdict = {
     verdict: 'clean',
     segments: 0,
@@ -55,7 +66,7 @@ export function verifyJournal(directory: string): JournalVerdict {
     gaps: [],
   }
   const segments = listSegments(directory)
-  const walk: Walk = { result, reached: null }
+  const walk: Walk = { result, durable: exact && mark !== undefined ? mark.seq : Number.POSITIVE_INFINITY, reached: null }
   for (const [index, segment] of segments.entries()) {
     const tail = verifySegment(segment, walk)
     if (tail === undefined) continue
@@ -91,6 +102,8 @@ function markOf(directory: string): { mark: Mark | undefined; exact: boolean } {
 
 interface Walk {
   readonly result: JournalVerdict
+  /** The last seq that must be there, as far as that is known. */
+  readonly durable: number
   /** The seq up to which everything has been there, or is known to be missing; null before the first segment. */
   reached: number | null
 }
@@ -116,7 +129,8 @@ function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk): Jour
     return undefined
   }
   result.segments += 1
-  reach(walk, begin - 1)
+  // It begins while what comes before it may still be on its way into the one before.
+  reach(walk, Math.min(begin - 1, walk.durable))
   try {
     if (reader.header === undefined) result.damage.push({ file, offset: 0, reason: 'its header is missing or damaged' })
     for (;;) {
@@ -124,10 +138,9 @@ function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk): Jour
       if (found.kind === 'end') return undefined
       if (found.kind === 'bad') {
         const finding = { file, offset: found.offset, reason: found.reason }
-        const next = reader.findBatch(found.offset + 1)
+        const next = reader.resume(found.offset)
         if (next === undefined) return finding
-        result.damage.push(finding)
-        reader.seek(next)
+        if (next !== found.offset) result.damage.push(finding)
         continue
       }
       const { firstSeq, count, length } = found.header

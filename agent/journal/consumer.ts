@@ -290,21 +290,16 @@ class Consumer implements JournalConsumer {
   #find(reader: SegmentReader | undefined): { batch?: FoundBatch; reason: string } {
     let reason = notThere
     while (reader !== undefined) {
-      let result = reader.next()
-      if (result.kind !== 'batch') {
-        // What was read ahead may be older than what has become durable since.
-        reader.seek(reader.offset)
-        result = reader.next()
-      }
+      const result = reader.next()
       if (result.kind === 'batch') {
         if (result.header.firstSeq + result.header.count - 1 > this.#position) return { batch: result, reason }
         continue
       }
       if (result.kind === 'end') break
+      const next = reader.resume(result.offset)
+      if (next === result.offset) continue
       reason = result.reason
-      const next = reader.findBatch(result.offset + 1)
       if (next === undefined) break
-      reader.seek(next)
     }
     return { reason }
   }

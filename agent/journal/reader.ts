@@ -57,6 +57,28 @@ export class SegmentReader {
   }
 
   next(): ReadResult {
+    const isReadAhead = this.#window.length > 0
+    const result = this.#judge()
+    if (result.kind === 'batch' || !isReadAhead) return result
+    // What was read ahead may be older than what has been written since.
+    this.seek(result.offset)
+    return this.#judge()
+  }
+
+  /**
+   * Where whole batches go on at or behind bad bytes at `offset`, or undefined: the next call of `next` begins there. At `offset` itself when it
+   * was being written: a batch is written only when the one before it is durable, so one behind it says that it is whole by now.
+   */
+  resume(offset: number): number | undefined {
+    const behind = this.findBatch(offset + 1)
+    if (behind === undefined) return undefined
+    this.seek(offset)
+    const at = this.#judge().kind === 'batch' ? offset : behind
+    this.seek(at)
+    return at
+  }
+
+  #judge(): ReadResult {
     const offset = this.#offset
     const head = this.#read(offset, batchHeaderBytes)
     const header = decodeBatchHeader(head)

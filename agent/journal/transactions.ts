@@ -34,12 +34,12 @@ export function* readTransactions(
         const result = reader.next()
         if (result.kind === 'end') break
         if (result.kind === 'bad') {
+          const next = reader.resume(result.offset)
+          if (next === result.offset) continue
           const damage = { file: segment.file, offset: result.offset, reason: result.reason }
           if (onDamage === undefined) throw new Error(`${damage.reason} (${damage.file}, byte ${damage.offset})`)
           onDamage(damage)
-          const next = reader.findBatch(result.offset + 1)
           if (next === undefined) break
-          reader.seek(next)
           continue
         }
         const { firstSeq, count } = result.header

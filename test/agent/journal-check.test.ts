@@ -3,13 +3,17 @@ import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { markFile, writeMark } from '../../agent/journal/mark.ts'
+import { SegmentReader } from '../../agent/journal/reader.ts'
 import { TransactionEncoder } from '../../agent/journal/record.ts'
 import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
 import { readTransactions } from '../../agent/journal/transactions.ts'
 import type { Change, Table } from '../../agent/journal/types.ts'
 import { JournalWriter } from '../../agent/journal/writer.ts'
 import { plainChanges, verifyJournal } from '../../agent/journal-check.ts'
+import { type BatchPlace, batchesOf } from '../fixtures/journal.ts'
+import { spawnChild } from '../support/process.ts'
 import { temporaryDirectory } from '../support/temp.ts'
+import { waitFor } from '../support/wait.ts'
 
 const test = suite('journal check')
 const databaseId = '00000000-0000-4000-8000-000000000001'
@@ -121,6 +125,63 @@ test('a journal whose last segment is empty is clean when retention has deleted 
   fs.rmSync(old?.file as string)
   const { verdict, gaps, firstSeq } = verifyJournal(directory)
   assert.equal([verdict, gaps, firstSeq], ['clean', [], null])
+})
+
+test('a journal that grows while it is read is no damage', async () => {
+  const writer = writerAt(1)
+  const add = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const encoder = new TransactionEncoder()
+      encoder.add(insert(writer.nextSeq))
+      const encoded = encoder.finish()
+      writer.reserve([encoded])
+      await writer.durable(writer.append(encoded, 1_800_000_000_000))
+    }
+  }
+  await add(1)
+  const reading = readTransactions(directory, 1)
+  assert.is(reading.next().value?.seq, 1)
+  await add(2)
+  assert.equal(
+    [...reading].map(({ seq }) => seq),
+    [2, 3],
+  )
+  await writer.close()
+})
+
+test('a batch that was read while it was being written is whole once another one stands behind it', async () => {
+  await write([[insert(1)], [insert(3)], [insert(5)]])
+  const file = listSegments(directory)[0]?.file as string
+  const [, second, third] = batchesOf(directory)
+  const whole = fs.readFileSync(file)
+  fs.writeFileSync(file, whole.subarray(0, (second as BatchPlace).offset + 100))
+  const reader = new SegmentReader(file)
+  assert.is(reader.next().kind, 'batch')
+  const { kind, offset } = reader.next()
+  assert.equal([kind, offset, reader.resume(offset)], ['bad', second?.offset, undefined])
+  fs.writeFileSync(file, whole)
+  assert.is(reader.resume(offset), offset)
+  assert.equal([reader.next().offset, reader.next().offset], [second?.offset, third?.offset])
+  reader.close()
+})
+
+test('a journal that another process writes as fast as it can, from segment to segment, is clean at every look', async () => {
+  const fixture = path.resolve(import.meta.dirname, '../fixtures/journal-appender.ts')
+  const writer = spawnChild(process.execPath, [fixture, directory, `${directory}.quarantine`, '1', 'small'])
+  try {
+    await waitFor('a journal', () => writer.exit !== null || listSegments(directory).length > 3, { every: 1 })
+    for (let look = 1; look <= 20; look++) {
+      const verdict = verifyJournal(directory)
+      assert.is(verdict.verdict, 'clean', `look ${look}: ${JSON.stringify(verdict)}`)
+      const before = verdict.durableSeq as number
+      const seqs = [...readTransactions(directory, Math.max(1, before - 500), before)].map(({ seq }) => seq)
+      assert.is(seqs.at(-1), before, `look ${look}`)
+      for (const { file } of listSegments(directory).slice(0, -4)) fs.rmSync(file)
+    }
+    assert.is(writer.exit, null, writer.output())
+  } finally {
+    await writer.kill()
+  }
 })
 
 test('a gap between two segments is damage', async () => {

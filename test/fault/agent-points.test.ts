@@ -230,7 +230,8 @@ async function assertSound(guarded: Guarded): Promise<void> {
     .map((file) => readCursor(file)?.confirmed ?? 0)
   const needed = Math.min(...confirmed, ...usable.map(({ seq }) => seq))
   assert.ok(oldestSeq(guarded) <= needed + 1, `the journal begins at ${oldestSeq(guarded)}, seq ${needed + 1} is needed ${after}`)
-  assert.is.not(verifyJournal(path.join(guarded.data, 'journal')).verdict, 'damaged', after)
+  const journal = verifyJournal(path.join(guarded.data, 'journal'))
+  assert.is.not(journal.verdict, 'damaged', `${after}: ${JSON.stringify(journal)}`)
   for (const directory of ['incidents', 'dead-letter'])
     for (const file of filesBelow(path.join(guarded.data, directory))) if (file.endsWith('.json')) JSON.parse(fs.readFileSync(file, 'utf8'))
 }
