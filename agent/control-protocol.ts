@@ -7,6 +7,7 @@
 
 import type { Config } from './config.ts'
 import type { EngineStatus } from './plugin.ts'
+import type { OpenFile } from './windows/open-file.ts'
 
 /** What one recovery did and found. Kept in the hello until the engine ends, so that every agent that comes learns of it. */
 export interface RecoveryReport {
@@ -59,7 +60,7 @@ export interface ControlMethods {
   status: { params: Record<string, never>; result: EngineStatus }
   checkpoint: { params: Record<string, never>; result: { watermark: number } }
   /** Takes or renews the connection's hold; it ends after `leaseMs` without renewal, or with the connection. */
-  hold: { params: Record<string, never>; result: { watermark: number; iteration: number; leaseMs: number } }
+  hold: { params: Record<string, never>; result: { watermark: number; iteration: number; leaseMs: number; openFile?: OpenFile } }
   /** Takes up other users of `engine.auth`; not applied when its methods differ from the engine's: they count from its next start on. */
   users: { params: { auth: Config['engine']['auth'] }; result: { applied: boolean } }
   release: { params: Record<string, never>; result: Record<string, never> }

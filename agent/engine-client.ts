@@ -121,6 +121,7 @@ export class EngineClient implements EngineControl {
       return {
         watermark: lease.watermark,
         iteration: lease.iteration,
+        openFile: lease.openFile,
         get lost() {
           return lost
         },

@@ -7,7 +7,7 @@ import type { EngineControl } from './plugin.ts'
 export async function scanHeld(engine: EngineControl, file: string, options: ScanOptions = {}): Promise<ScanResult> {
   const hold = await engine.hold(options.signal)
   try {
-    const result = await scanFile(file, options)
+    const result = await scanFile(file, { ...options, held: hold })
     if (hold.lost && result.verdict !== 'inconclusive')
       return { ...result, verdict: 'inconclusive', reason: 'the engine ended during the scan' }
     return result

@@ -5,6 +5,7 @@
 
 import type { z } from 'zod'
 import type { Clock } from './clock.ts'
+import type { Held } from './duckfile/reader.ts'
 import type { Transaction } from './journal/types.ts'
 import type { Log } from './log.ts'
 
@@ -35,7 +36,7 @@ export interface EngineStatus {
 }
 
 /** A lease under which the engine starts no checkpoint. Renewed by the holder every few seconds; ends with its connection. */
-export interface Hold {
+export interface Hold extends Held {
   /** The watermark of the file while it is held, and the header iteration its checkpoint wrote. */
   readonly watermark: number
   readonly iteration: number

@@ -78,6 +78,7 @@ export async function takeSnapshot(
       databaseId,
       seq: hold.watermark,
       iteration: hold.iteration,
+      held: hold,
     })
   } catch (error) {
     // The engine has ended meanwhile: what was read may be a file that recovery has long moved away.
@@ -111,7 +112,8 @@ async function store(
     createdAt += 1000
     file = path.join(directory, snapshotName(createdAt, seq))
   }
-  const copy: CopyOptions = { maxBytesPerSecond: options.maxBytesPerSecond, signal: options.signal, clock }
+  const { maxBytesPerSecond, signal, held } = options
+  const copy: CopyOptions = { maxBytesPerSecond, signal, held, clock }
   const copied: CopyResult = await copyFile(source, file, 'SNAPSHOT:COPY', { ...copy, expect: { iteration } })
   const manifest: SnapshotManifest = {
     version: 1,

@@ -107,7 +107,7 @@ class IntegrityScanner implements RunningPlugin {
       const hold = await engine.hold(both)
       let result: ScanResult
       try {
-        result = await scanFile(paths.database, { maxBytesPerSecond: this.#options.max_read_rate, signal: both, clock })
+        result = await scanFile(paths.database, { maxBytesPerSecond: this.#options.max_read_rate, signal: both, clock, held: hold })
       } finally {
         await hold.release().catch(() => {})
       }

@@ -6,10 +6,12 @@
  * Nothing is believed bad at first sight: a page or block that fails its checksum may just be being written, so it is read again.
  */
 
-import { constants } from 'node:fs'
+import { close, constants, fstat, read } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import { promisify } from 'node:util'
 import { type Clock, systemClock } from '../clock.ts'
 import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
+import { borrow, type OpenFile } from '../windows/open-file.ts'
 import { bufferBytes, type ChecksumBuffer, createChecksumBuffer } from './checksum.ts'
 import { BadFreeList, type BlockMap, readBlockMap } from './freelist.ts'
 import { blockOffset, type DatabaseHeader, headerBytes, pageBytes, parseDatabaseHeader, parseMainHeader } from './header.ts'
@@ -28,7 +30,18 @@ export interface ReadOptions {
   maxBytesPerSecond?: number
   signal?: AbortSignal
   clock?: Clock
+  /** The hold of the engine that has the file open, if one has. */
+  held?: Held
 }
+
+/** As much of a hold (agent/plugin.ts) as reading needs. */
+export interface Held {
+  /** Where nobody else can open the file (Windows): how the engine has it open. */
+  readonly openFile?: OpenFile
+  readonly lost: boolean
+}
+
+type Source = Pick<FileHandle, 'read' | 'stat' | 'close'>
 
 /** The file is damaged: confirmed by reading again. */
 export class DamagedFileError extends DaemonGuardError {
@@ -61,13 +74,13 @@ export class DuckFileReader {
   readonly buffer: ChecksumBuffer
   /** Of this file, so far. */
   bytesRead = 0
-  #handle: FileHandle
+  #handle: Source
   #options: ReadOptions
   #clock: Clock
   /** When the next read may begin (monotonic). */
   #due = 0
 
-  private constructor(file: string, handle: FileHandle, options: ReadOptions) {
+  private constructor(file: string, handle: Source, options: ReadOptions) {
     this.file = file
     this.buffer = createChecksumBuffer()
     this.#handle = handle
@@ -77,10 +90,11 @@ export class DuckFileReader {
 
   /** Throws UnreadableFileError. */
   static async open(file: string, options: ReadOptions): Promise<DuckFileReader> {
-    let handle: FileHandle
+    const shared = options.held?.openFile
+    let handle: Source
     try {
       // O_NONBLOCK: a named pipe in the file's place must not block for ever.
-      handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
+      handle = shared === undefined ? await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)) : sourceOf(borrow(file, shared))
     } catch (error) {
       throw new UnreadableFileError(`the file can't be opened: ${messageOf(error)}`, { where: file, cause: error })
     }
@@ -101,6 +115,9 @@ export class DuckFileReader {
   async read(position: number, length: number, at = 0): Promise<number> {
     if (this.#options.signal?.aborted) throw new UnreadableFileError('stopped before the end', { where: this.file })
     await this.#wait(length)
+    const { held } = this.#options
+    // What was borrowed must go back at once: the next engine waits for it.
+    if (held?.openFile !== undefined && held.lost) throw new UnreadableFileError('the engine ended meanwhile', { where: this.file })
     let done = 0
     while (done < length) {
       const { bytesRead } = await this.#handle.read(this.buffer.bytes, at + done, length - done, position + done)
@@ -294,6 +311,10 @@ export class DuckFileReader {
     const { expected, found } = this.buffer.check(at, header.blockSize)
     return expected === found ? null : { kind, blockId, offset, expected: hex(expected), found: hex(found) }
   }
+}
+
+function sourceOf(fd: number): Source {
+  return { read: promisify(read).bind(null, fd), stat: promisify(fstat).bind(null, fd), close: promisify(close).bind(null, fd) } as Source
 }
 
 /** Blocks that one read brings. */

@@ -13,7 +13,7 @@ export interface ControlTarget {
   hello(): EngineHello
   status(): Promise<ControlMethods['status']['result']>
   checkpoint(): Promise<{ watermark: number }>
-  hold(holder: object): Promise<{ watermark: number; iteration: number }>
+  hold(holder: object): Promise<Omit<ControlMethods['hold']['result'], 'leaseMs'>>
   release(holder: object): void
   /** Whether the users were taken up. */
   users(auth: ControlMethods['users']['params']['auth']): Promise<boolean>

@@ -13,6 +13,7 @@ import { createLog, type Log } from '../log.ts'
 import { type Paths, pathsOf } from '../paths.ts'
 import type { EngineStatus } from '../plugin.ts'
 import { version } from '../runtime.ts'
+import { ownHandle } from '../windows/open-file.ts'
 import { Access } from './access.ts'
 import { gateTimeout } from './block.ts'
 import { Catalog } from './catalog.ts'
@@ -160,7 +161,10 @@ class Engine {
       hello: () => this.#hello(),
       status: () => this.#status(),
       checkpoint: () => this.#checkpoints.run(),
-      hold: (holder) => this.#checkpoints.hold(holder),
+      hold: async (holder) => ({
+        ...(await this.#checkpoints.hold(holder)),
+        ...(process.platform === 'win32' ? { openFile: ownHandle(paths.database) } : {}),
+      }),
       users: (auth) => access.change(auth),
       release: (holder) => this.#checkpoints.release(holder),
       shutdown: ({ checkpoint }) => setImmediate(() => this.#stop(checkpoint)),

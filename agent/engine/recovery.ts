@@ -17,6 +17,7 @@ import { type JournalDamage, readTransactions } from '../journal/transactions.ts
 import { isSpilled, type Table, type Transaction, tableName } from '../journal/types.ts'
 import type { Paths } from '../paths.ts'
 import { step } from '../step.ts'
+import { becomesFree, isInUse } from '../windows/open-file.ts'
 import { type Connection, Database } from './duckdb.ts'
 import { isShortage } from './duckdb-errors.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
@@ -72,6 +73,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   if (known === undefined) writeIdentity(paths, { databaseId })
 
   step('RECOVERY:OPEN')
+  if (exists && process.platform === 'win32' && !(await becomesFree(paths.database))) throw inUse(paths.database)
   const iterationInHeader = exists ? headerIteration(paths.database) : 0
   if (exists) settleCheckpoint(paths.database)
   const { database, connection } = await openDatabase(options, !exists)
@@ -168,19 +170,22 @@ async function openDatabase(options: RecoveryOptions, create: boolean): Promise<
 function cannotOpen(cause: unknown, file: string, create: boolean): DaemonGuardError {
   const message = messageOf(cause)
   const holder = /(?:Conflicting lock is held in|PID)\D*(\d+)/i.exec(message)?.[1]
-  if (/could not set lock|conflicting lock/i.test(message)) {
-    return new DaemonGuardError(`another program has the database file open: pid ${holder ?? 'unknown'}`, {
-      where: file,
-      hint: 'end that program, or let it connect to the engine instead',
-      exitCode: ExitCode.locked,
-      cause,
-    })
-  }
+  // Windows says it in the words of its own language.
+  if (process.platform === 'win32' ? isInUse(file) : /could not set lock|conflicting lock/i.test(message)) return inUse(file, holder, cause)
   const environment = create || /permission denied|no space left|too many open files|out of memory|disk quota/i.test(message)
   return new DaemonGuardError(`DuckDB cannot open the database file: ${message}`, {
     where: file,
     hint: environment ? 'daemonguard check' : 'the agent restores the newest snapshot by itself; or daemonguard restore',
     exitCode: environment ? ExitCode.failed : ExitCode.corrupt,
+    cause,
+  })
+}
+
+function inUse(file: string, pid?: string, cause?: unknown): DaemonGuardError {
+  return new DaemonGuardError(`another program has the database file open: pid ${pid ?? 'unknown'}`, {
+    where: file,
+    hint: 'end that program, or let it connect to the engine instead',
+    exitCode: ExitCode.locked,
     cause,
   })
 }

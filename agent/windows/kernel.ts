@@ -33,6 +33,15 @@ function load() {
     lockFile: library.func(
       'int LockFileEx(intptr_t file, uint32_t flags, uint32_t zero, uint32_t low, uint32_t high, void *overlapped)',
     ) as (file: Handle, flags: number, zero: 0, low: number, high: number, overlapped: Buffer) => number,
+    fileInformation: library.func('int GetFileInformationByHandle(intptr_t file, void *information)') as (
+      file: Handle,
+      information: Buffer,
+    ) => number,
+    duplicateHandle: library.func(
+      'int DuplicateHandle(intptr_t from, intptr_t handle, intptr_t to, void *copy, uint32_t access, int inherit, uint32_t options)',
+    ) as (from: Handle, handle: Handle, to: Handle, copy: Buffer, access: number, inherit: 0, options: number) => number,
+    /** A descriptor of Node's out of a handle, which is closed with it (libuv, in Node's own executable). */
+    openDescriptor: koffi.load(null).func('int uv_open_osfhandle(intptr_t handle)') as (handle: Handle) => number,
     lastError: library.func('uint32_t GetLastError()') as () => number,
     currentProcess: library.func('intptr_t GetCurrentProcess()') as () => Handle,
     openProcess: library.func('intptr_t OpenProcess(uint32_t access, int inherit, uint32_t pid)') as (
