@@ -19,6 +19,7 @@ import type { Log } from './log.ts'
 import { type Paths, pathsOf } from './paths.ts'
 import type { EngineControl } from './plugin.ts'
 import { type ConfiguredPlugin, PluginHost } from './plugin-host.ts'
+import { keepPrivate } from './private.ts'
 import { ChosenSnapshots } from './restore.ts'
 import { version } from './runtime.ts'
 import { Scheduler } from './scheduler.ts'
@@ -119,6 +120,7 @@ export class Agent {
    * serves, or the supervisor cannot go on alone, and every plugin has been tried once; the agent goes on in each case.
    */
   async start(): Promise<void> {
+    keepPrivate()
     ensureDirectory(this.paths.data, 'AGENT:DIRECTORY')
     this.#lock = acquireLock(this.paths.agentLock, 'agent')
     await this.#attempt('what a killed process left behind was not removed', async () => {

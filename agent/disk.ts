@@ -12,6 +12,19 @@ import { type Label, step } from './step.ts'
 export const fileMode = 0o600
 export const directoryMode = 0o700
 
+/** On Windows, where modes mean nothing: what makes a new file or directory its user's own. */
+let restrict: ((path: string) => void) | undefined
+
+/** From now on `how` is called with everything that is created (agent/private.ts). */
+export function restrictBy(how: (path: string) => void): void {
+  restrict = how
+}
+
+/** As restrictBy has it, for a file that something else has created. */
+export function makePrivate(file: string): void {
+  restrict?.(file)
+}
+
 /**
  * Creates a directory and its parents with mode 0700, durably, the outermost first; an existing one is left as it is. Without this a power cut
  * could take away a directory with all the fsynced files in it.
@@ -25,6 +38,7 @@ export function ensureDirectory(directory: string, label: Label): void {
   for (const next of missing) {
     step(label, 'mkdir', next)
     fs.mkdirSync(next, { recursive: true, mode: directoryMode })
+    restrict?.(next)
     syncEntry(next, label)
   }
 }
@@ -155,6 +169,7 @@ export function copyDurably(from: string, to: string, label: Label): void {
     step(label, 'copy', from, temporary)
     fs.copyFileSync(from, temporary)
     fs.chmodSync(temporary, fileMode)
+    restrict?.(temporary)
     syncFile(temporary, label)
     moveDurably(temporary, to, label)
   } catch (error) {
@@ -172,6 +187,7 @@ export async function copyInBackground(from: string, to: string, label: Label): 
     const handle = await fs.promises.open(temporary, 'r+')
     try {
       await handle.chmod(fileMode)
+      restrict?.(temporary)
       await syncHandle(handle, label)
     } finally {
       await handle.close()
@@ -237,7 +253,9 @@ export function freeBytes(directory: string): number {
 /** Opens for writing (created 0600). `flags` as in fs.open; `keep`: created when it is not there, else as it is. */
 export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a' | 'keep', label: Label): number {
   step(label, 'open', file)
+  const isNew = restrict !== undefined && !fs.existsSync(file)
   const fd = fs.openSync(file, flags === 'keep' ? fs.constants.O_RDWR | fs.constants.O_CREAT : flags, fileMode)
+  if (isNew) restrict?.(file)
   step(label, 'opened', file, fd)
   return fd
 }
@@ -246,6 +264,7 @@ export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a' | 'k
 export async function openHandle(file: string, flags: 'wx' | 'r+', label: Label): Promise<fs.promises.FileHandle> {
   step(label, 'open', file)
   const handle = await fs.promises.open(file, flags, fileMode)
+  if (flags === 'wx') restrict?.(file)
   step(label, 'opened', file, handle.fd)
   return handle
 }

@@ -24,6 +24,7 @@ import { unreplayedPart } from '../duckfile/wal.ts'
 import { codeOf, DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { acquireLock } from '../lock.ts'
 import { type Paths, pathsOf } from '../paths.ts'
+import { keepPrivate } from '../private.ts'
 import { snapshotFile } from '../snapshots.ts'
 import { step } from '../step.ts'
 import { Database, replayForeignWal } from './duckdb.ts'
@@ -49,6 +50,7 @@ interface Plan {
 export async function runAdopt(config: Config): Promise<number> {
   process.umask(0o077)
   const paths = pathsOf(config)
+  keepPrivate()
   ensureDirectory(paths.data, 'ADOPTION:DIRECTORY')
   const lock = acquireLock(paths.engineLock, 'engine')
   try {

@@ -5,16 +5,20 @@
  * - cgroup v2, where the service manager delegated a subtree and put the agent into a leaf of it (`DelegateSubgroup=agent`, systemd 254;
  *   kernel: Documentation/admin-guide/cgroup-v2.rst): the engine moves into a leaf beside it, with `cpu.max` and `memory.max`.
  * - else the threads of the process are pinned to as many cores (sched_setaffinity(2)), and memory is DuckDB's limit alone.
+ * - On Windows a job object (agent/windows/job.ts); where it does not keep the processors, pinned threads.
  *
  * Nothing here ends the engine: an engine that is kept less strictly is better than none. `status` says what holds.
  */
 
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import koffi from 'koffi'
 import { makeControlGroup, writeControlGroup } from '../disk.ts'
 import { messageOf } from '../errors.ts'
+import * as job from '../windows/job.ts'
+import type { Handle } from '../windows/kernel.ts'
 
 export interface Isolation {
   /** What holds the engine to its cores, and to its memory, in words. */
@@ -33,10 +37,13 @@ export interface IsolationLimits {
 /** Bytes of a cpu_set_t: 1,024 cores. */
 const maskBytes = 128
 const cpuPeriod = 100_000
+/** A job object counts what is committed, of which a part is never touched; so it gets more than `memory`, which DuckDB's own limit keeps. */
+const committedPart = 1.25
 
 /** Limits this process. Never throws. */
 export function isolate({ cores, memory, database }: IsolationLimits): Isolation {
   const duckdbOnly = "DuckDB's own limit"
+  if (process.platform === 'win32') return isolateByJob({ cores, memory, database })
   if (process.platform !== 'linux') return { cpu: "DuckDB's own threads", memory: duckdbOnly }
   let reason: string
   try {
@@ -54,6 +61,40 @@ export function isolate({ cores, memory, database }: IsolationLimits): Isolation
   } catch (error) {
     return { cpu: `DuckDB's own threads (pinning failed: ${messageOf(error)})`, memory: `${duckdbOnly} (${reason})` }
   }
+}
+
+function isolateByJob({ cores, memory, database }: IsolationLimits): Isolation {
+  const kept: { cpu: string; memory: string } = { cpu: "DuckDB's own threads", memory: "DuckDB's own limit" }
+  let why = ''
+  let object: Handle | undefined
+  try {
+    object = job.enterJob()
+    const limit = Math.round(memory * committedPart)
+    job.limitMemory(object, limit)
+    kept.memory = `job object: ${limit} bytes committed`
+  } catch (error) {
+    kept.memory += ` (job object: ${messageOf(error)})`
+  }
+  const all = os.cpus().length
+  if (cores >= all) return { ...kept, cpu: `all ${all} cores, of ${cores} that cpu_cores allows` }
+  try {
+    if (object === undefined) throw new Error('there is none')
+    job.limitCpu(object, cores / all)
+    return { ...kept, cpu: `job object: the time of ${cores} of ${all} cores` }
+  } catch (error) {
+    why = ` (job object: ${messageOf(error)})`
+  }
+  try {
+    const chosen = chooseCores(job.allowedCores(), cores, database)
+    job.pinTo(chosen)
+    return { ...kept, cpu: `pinned to ${coreNames(chosen)}${why}` }
+  } catch (error) {
+    return { ...kept, cpu: `${kept.cpu} (pinning failed: ${messageOf(error)})` }
+  }
+}
+
+function coreNames(cores: readonly number[]): string {
+  return `core${cores.length === 1 ? '' : 's'} ${cores.join(', ')}`
 }
 
 /** The directory of the subtree that is ours, or undefined. */
@@ -96,7 +137,7 @@ function pin(cores: number, database: string): string {
     if (setAffinity(Number(thread), maskBytes, mask) !== 0 && Number(thread) === process.pid)
       throw new Error(`sched_setaffinity: error ${koffi.errno()}`)
   }
-  return `pinned to core${chosen.length === 1 ? '' : 's'} ${chosen.join(', ')}`
+  return `pinned to ${coreNames(chosen)}`
 }
 
 /** `count` of the cores, from the end (the first ones serve most interrupts), and the same ones for the same database at every start. */

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import type { RecoveryReport } from '../control-protocol.ts'
-import { ensureDirectory, removeDurably, syncDirectory, syncFile } from '../disk.ts'
+import { ensureDirectory, makePrivate, removeDurably, syncDirectory, syncFile } from '../disk.ts'
 import { headerBytes, parseDatabaseHeader, parseMainHeader } from '../duckfile/header.ts'
 import { holdsNoCommit } from '../duckfile/wal.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
@@ -160,6 +160,7 @@ async function openDatabase(options: RecoveryOptions, create: boolean): Promise<
       temporaryDirectory,
       externalAccess: options.externalAccess,
     })
+    makePrivate(paths.database)
     return { database, connection: await database.connect() }
   } catch (error) {
     throw cannotOpen(error, paths.database, create)

@@ -6,7 +6,7 @@ import { snapshotSource } from '../snapshots.ts'
 import type { EngineConnection } from './adopt.ts'
 import { stablePeriodMs } from './backoff.ts'
 import { type Ending, gone, incidentCause } from './endings.ts'
-import { isAlive, lockHolder } from './process.ts'
+import { holderOf, isAlive, lockHolder } from './process.ts'
 import { replaceDatabase, type SnapshotSource } from './restore.ts'
 import type { Situation } from './situation.ts'
 import { adoptedProcess } from './spawn.ts'
@@ -141,7 +141,7 @@ export class Ladder {
     if (found.kind === 'blocked') return this.#waitFor(found, signal)
     if (found.file !== undefined && !situation.restarting) this.#foundDead(found.file.pid)
     if (situation.memory.restoring !== null) {
-      const holder = lockHolder(paths.engineLock) ?? lockHolder(paths.database)
+      const holder = lockHolder(paths.engineLock) ?? holderOf(paths.database)
       if (holder !== undefined) return this.#waitFor({ pid: holder, ours: false, why: 'it has the damaged database open' }, signal)
       const step = await this.#restore(signal)
       if (step !== 'done') return step

@@ -5,6 +5,8 @@
 
 import fs from 'node:fs'
 import { bootId } from '../boot.ts'
+import * as windowsLock from '../windows/lock.ts'
+import { isInUse } from '../windows/open-file.ts'
 import * as windows from '../windows/processes.ts'
 
 const isWindows = process.platform === 'win32'
@@ -64,8 +66,12 @@ export function trafficOf(pid: number): number | undefined {
   return Number(io.match(/^rchar: (\d+)$/m)?.[1] ?? 0) + Number(io.match(/^wchar: (\d+)$/m)?.[1] ?? 0)
 }
 
-/** The pid that holds a lock (fcntl or flock) on `file`, or undefined: nobody, or unknown. The file is not opened. */
+/** The pid that holds a lock on `file` (fcntl or flock; on Windows that of agent/lock.ts), or undefined: nobody, or unknown. On Linux the file is not opened. */
 export function lockHolder(file: string): number | undefined {
+  if (isWindows) {
+    const pid = Number(read(file) ?? 0)
+    return isAlive(pid) && windowsLock.isLocked(file) ? pid : undefined
+  }
   const locks = read('/proc/locks')
   if (locks === undefined) return undefined
   try {
@@ -79,6 +85,11 @@ export function lockHolder(file: string): number | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Who has a database file open with DuckDB: a pid; null: somebody; undefined: nobody, or unknown. */
+export function holderOf(database: string): number | null | undefined {
+  return isWindows ? (isInUse(database) ? null : undefined) : lockHolder(database)
 }
 
 function ticksOf(pid: number): number | undefined {

@@ -12,7 +12,7 @@ import { holdsNoCommit } from '../duckfile/wal.ts'
 import { messageOf } from '../errors.ts'
 import { type Quarantined, quarantine } from '../quarantine.ts'
 import { type Ending, endingOf } from './endings.ts'
-import { lockHolder } from './process.ts'
+import { holderOf } from './process.ts'
 import { databaseFiles } from './restore.ts'
 
 export type Takeover =
@@ -45,8 +45,9 @@ export async function takeOver(options: {
   // An adoption that was interrupted after its copy was whole goes on where it was.
   const interrupted = fs.existsSync(path.join(paths.adoption, 'plan.json'))
   if (!interrupted && !hasWal() && (known || !fs.existsSync(database))) return { kind: 'ready', adopted: null, unreplayed: null }
-  const holder = [database, ...wals].map(lockHolder).find((pid) => pid !== undefined)
-  if (holder !== undefined) return { kind: 'blocked', pid: holder, why: `process ${holder} has the database file open` }
+  const holder = [database, ...wals].map(holderOf).find((pid) => pid !== undefined)
+  if (holder !== undefined)
+    return { kind: 'blocked', pid: holder, why: `${holder === null ? 'another program' : `process ${holder}`} has the database file open` }
   let unreplayed: Quarantined | null = null
   const quarantineWal = (reason: string) => {
     unreplayed = quarantine({ paths, cause: 'wal-not-replayable', files: wals, reason, time: options.time })

@@ -50,6 +50,27 @@ function load() {
       pid: number,
     ) => Handle,
     terminateProcess: library.func('int TerminateProcess(intptr_t process, uint32_t code)') as (process: Handle, code: number) => number,
+    createJob: library.func('intptr_t CreateJobObjectW(void *security, void *name)') as (security: null, name: null) => Handle,
+    assignToJob: library.func('int AssignProcessToJobObject(intptr_t job, intptr_t process)') as (job: Handle, process: Handle) => number,
+    setJob: library.func('int SetInformationJobObject(intptr_t job, int kind, void *information, uint32_t bytes)') as (
+      job: Handle,
+      kind: number,
+      information: Buffer,
+      bytes: number,
+    ) => number,
+    queryJob: library.func('int QueryInformationJobObject(intptr_t job, int kind, void *information, uint32_t bytes, void *needed)') as (
+      job: Handle,
+      kind: number,
+      information: Buffer,
+      bytes: number,
+      needed: null,
+    ) => number,
+    getAffinity: library.func('int GetProcessAffinityMask(intptr_t process, void *own, void *all)') as (
+      process: Handle,
+      own: Buffer,
+      all: Buffer,
+    ) => number,
+    setAffinity: library.func('int SetProcessAffinityMask(intptr_t process, uint64_t mask)') as (process: Handle, mask: bigint) => number,
     processTimes: library.func('int GetProcessTimes(intptr_t process, void *created, void *ended, void *kernel, void *user)') as (
       process: Handle,
       ...times: Buffer[]

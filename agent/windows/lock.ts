@@ -26,3 +26,10 @@ export function lockFile(file: string): (() => void) | undefined {
   if (code === ERROR_LOCK_VIOLATION) return undefined
   throw new Error(`the file cannot be locked: error ${code}`)
 }
+
+/** Whether another process has the lock. */
+export function isLocked(file: string): boolean {
+  const unlock = lockFile(file)
+  unlock?.()
+  return unlock === undefined
+}
