@@ -21,7 +21,7 @@ export interface TestFile {
 const defaultDeadline = 120_000
 const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const
 /** The support modules that start a program which not every machine has. */
-const needsOfModules: Record<string, string> = { 'redis.ts': 'redis', 'clickhouse.ts': 'clickhouse', 'chdb.ts': 'chdb' }
+const needsOfModules: Record<string, string> = { 'redis.ts': 'redis', 'clickhouse.ts': 'clickhouse', 'chdb.ts': 'chdb', 'wine.ts': 'wine' }
 /** What a test starts by name, as it stands in its source. */
 const needsOfWords: [RegExp, string][] = [
   [/['"`]psql['"`]/, 'psql'],

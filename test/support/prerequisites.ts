@@ -26,6 +26,9 @@ interface Prerequisite {
 export const python = '/usr/bin/python3'
 
 export const chdbVersion = '3.4.0'
+/** Debian's Wine, the program that runs a Windows program. (`wine` on PATH is a script that may start another one of it.) */
+export const wineLoader = '/usr/lib/wine/wine64'
+
 const tools = path.resolve(import.meta.dirname, '../.tools')
 /** What test/support/container.ts boots: a Debian with systemd, made once. */
 export const debianTree = path.join(tools, 'bookworm')
@@ -61,6 +64,14 @@ const prerequisites: readonly Prerequisite[] = [
     install: `npm install --prefix test/.tools chdb@${chdbVersion}`,
     present: () => fs.existsSync(chdbMark),
     bring: bringChdb,
+  },
+  {
+    name: 'wine',
+    install: 'apt-get install wine wine64',
+    // 100 MB, 20 s; on other machines than Debian's x64 there is none that the tests know.
+    packages: ['wine', 'wine64'],
+    present: () => fs.existsSync(wineLoader) && findProgram('wineserver') !== null,
+    optional: true,
   },
   {
     name: 'container',
