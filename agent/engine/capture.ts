@@ -9,11 +9,11 @@
 import type { Cell, Change, Rows } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
 import { AddedRows } from './added-rows.ts'
-import { type AffectedKeys, type AffectedRows, affectedKeys, namedRow, namesKeys } from './affected-keys.ts'
+import { type AffectedRows, affectedKeys, namedRow, namesKeys } from './affected-keys.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Result } from './duckdb.ts'
+import { evaluatedUpdate } from './evaluated-update.ts'
 import type { Executor } from './executor.ts'
-import { joinedUpdate } from './joined-update.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { Field, Parameter } from './pgwire/backend.ts'
 import type { DeleteStatement } from './sql/delete.ts'
@@ -155,51 +155,31 @@ export async function captureUpdate(
   const changed = columnIndexes(info, statement.assigned)
   if (info.parents.length > 0) context.locks.referring(info.parents, context.transaction)
   const movesKey = changed.some((i) => table.primaryKey.includes(i))
-  const named = movesKey ? undefined : namedRow(context.executor, statement, info, parameters)
-  const joined = movesKey ? undefined : await joinedUpdate(context.executor, statement, info, parameters, changed)
-  const affected = named ?? joined ?? (await affectedKeys(context.executor, statement, info, parameters))
+  const evaluates = movesKey || statement.from !== undefined
+  const evaluated = evaluates ? await evaluatedUpdate(context, statement, info, parameters, changed) : undefined
+  const affected =
+    evaluated ??
+    namedRow(context.executor, statement, info, parameters) ??
+    (await affectedKeys(context.executor, statement, info, parameters))
   lockReferenced(context, info, movesKey ? [...changed, ...info.referencedColumns] : changed)
-  const restricted = restrictedUpdate(statement, affected)
-  if (movesKey) return updateKeys(context.transaction, statement, info, affected as AffectedKeys, restricted)
-
-  if (joined !== undefined) await joined.update()
-  else await affected.run(restricted)
+  // A row whose key changes is another row.
+  if (movesKey && evaluated !== undefined)
+    await addChanges(context.transaction, evaluated.keysBefore(), (rows, more) => ({ kind: 'delete', table, rows, more }))
+  if (evaluated !== undefined) await evaluated.update()
+  else await affected.run(restrictedUpdate(statement, affected))
   const found = await affected.run(`SELECT * FROM ${statement.targetText} WHERE ${affected.condition(statement.qualifier)}`, {
     stream: true,
   })
-  const count = await addChanges(context.transaction, found.chunks(), (rows, more) => ({
-    kind: 'update',
-    table,
-    rows: imagesOf(info, rows),
-    changed,
-    more,
-  }))
+  const count = await addChanges(context.transaction, found.chunks(), (rows, more) => {
+    const images = imagesOf(info, rows)
+    return movesKey ? { kind: 'insert', table, rows: images } : { kind: 'update', table, rows: images, changed, more }
+  })
   return { count, returned: await returnedByKey(statement, affected) }
 }
 
-/** An UPDATE that changes the key is a delete plus an insert. */
-async function updateKeys(
-  transaction: Transaction,
-  statement: Update,
-  info: TableInfo,
-  keys: AffectedKeys,
-  restricted: string,
-): Promise<Captured> {
-  const { table } = info
-  await addChanges(transaction, keys.rows(), (rows, more) => ({ kind: 'delete', table, rows, more }))
-  const wanted = statement.returning
-  const own = wanted === undefined ? '' : `, ${statement.text.slice(wanted.start, wanted.end)}`
-  const result = await keys.run(`${restricted} RETURNING *${own}`)
-  return drain(transaction, result, info.image.length, (rows) => ({ kind: 'insert', table, rows: imagesOf(info, rows) }))
-}
-
-/** The client's UPDATE, restricted to the selected keys instead of by its WHERE; with FROM the WHERE stays, since it joins. */
-function restrictedUpdate(statement: Update, keys: AffectedRows): string {
-  const { text, set, from, where } = statement
-  const head = `${text.slice(0, set.end)}${from === undefined ? '' : ` FROM ${text.slice(from.start, from.end)}`}`
-  const restriction = keys.condition(statement.qualifier)
-  if (from === undefined || where === undefined) return `${head} WHERE ${restriction}`
-  return `${head} WHERE (${text.slice(where.start, where.end)}) AND ${restriction}`
+/** The client's UPDATE, restricted to the selected keys instead of by its WHERE. */
+function restrictedUpdate({ text, set, qualifier }: Update, keys: AffectedRows): string {
+  return `${text.slice(0, set.end)} WHERE ${keys.condition(qualifier)}`
 }
 
 async function returnedByKey(statement: Update, keys: AffectedRows) {

@@ -33,7 +33,8 @@ import { Probe } from './probe.ts'
 import { type Recovered, recover } from './recovery.ts'
 import { RowConflicts } from './row-conflicts.ts'
 import { SequenceTracker } from './sequences.ts'
-import { Session, type SessionContext } from './session.ts'
+import { Session } from './session.ts'
+import type { SessionContext } from './session-context.ts'
 import { statementSlots } from './slots.ts'
 import { WriteBuffer } from './write-buffer.ts'
 
@@ -216,6 +217,7 @@ class Engine {
       parameters: new Map(),
       remote: 'local',
       end: () => {},
+      report: () => {},
     }
     const session = await Session.open(this.#context, client)
     const silent = {
@@ -224,7 +226,6 @@ class Engine {
       complete: () => {},
       empty: () => {},
       notice: () => {},
-      parameterStatus: () => {},
     }
     try {
       await session.simpleQuery(sql, {

@@ -82,7 +82,8 @@ export class Executor {
     }
   }
 
-  close(): void {
+  /** Drops what is prepared: names in it were looked up in a search path that counts no more, or the session ends. */
+  forget(): void {
     for (const { statement } of this.#kept.values()) statement.close()
     this.#kept.clear()
   }

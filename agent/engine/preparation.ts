@@ -15,8 +15,8 @@ export interface Prepared extends PreparedQuery {
   readonly statement: Statement | undefined
   /** Its shape, if it is a plain insert of bound parameters. */
   readonly insert?: ReturnType<typeof plainInsert>
-  /** How it fills its table, as of a version of the catalog. */
-  planned?: { readonly version: number; readonly info: TableInfo; readonly plan: InsertPlan | undefined }
+  /** How it fills its table, as of a version of the catalog and for a search path. */
+  planned?: { readonly version: number; readonly searchPath: string; readonly info: TableInfo; readonly plan: InsertPlan | undefined }
 }
 
 /** `look` is called before DuckDB looks at the database. */

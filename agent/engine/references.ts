@@ -2,6 +2,8 @@
 
 import type { TableInfo } from './catalog.ts'
 import type { Connection } from './duckdb.ts'
+import { childrenFirst } from './sql/lists.ts'
+import type { Statement } from './sql/statement.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import { readConstraints } from './table-shape.ts'
@@ -33,4 +35,17 @@ export async function refuseDangling(connection: Connection, catalog: string, { 
       },
     )
   }
+}
+
+/** The statements of a list, in an order that foreign keys allow. */
+export async function inOrderOfReferences(connection: Connection, statements: readonly Statement[]): Promise<Statement[]> {
+  const rows = await connection.all(
+    "SELECT lower(table_name), lower(referenced_table) FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY'",
+  )
+  const parts = statements.map((statement) => {
+    const name = 'target' in statement ? statement.target : 'name' in statement ? statement.name : []
+    return { statement, name: (name.at(-1) ?? '').toLowerCase() }
+  })
+  const references = rows.map(([child, parent]) => [String(child), String(parent)] as const)
+  return childrenFirst(parts, references).map(({ statement }) => statement)
 }

@@ -1,48 +1,28 @@
 /** One client session: runs its statements in order, keeps its transaction's state as Postgres does, and captures what it changes. */
 
 import { version } from '../runtime.ts'
-import { Block, type BlockContext, readOnlyError } from './block.ts'
+import { Block, readOnlyError } from './block.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyOptions } from './copy-options.ts'
-import { type Connection, type Database, duckdbVersion, StatementType } from './duckdb.ts'
+import { type Connection, duckdbVersion, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
 import { Interruption } from './interruption.ts'
-import type { KeptSettings } from './kept-settings.ts'
 import { translate } from './pgcatalog/dialect.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
 import { cellsOf, planInsert, typedParameters } from './plain-insert.ts'
 import { runPragma } from './pragmas.ts'
 import { type Prepared, prepare } from './preparation.ts'
+import { inOrderOfReferences } from './references.ts'
 import { type Answer, changeRows, insertPlainly } from './row-change.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
-import { Settings } from './settings.ts'
-import type { StatementSlots } from './slots.ts'
-import { childrenFirst } from './sql/lists.ts'
+import type { SessionContext } from './session-context.ts'
+import { isLocal, Settings } from './settings.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
 import { lowerCase, splitStatements, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
-import type { WriteBuffer } from './write-buffer.ts'
-
-/** What all sessions share. */
-export interface SessionContext extends BlockContext {
-  readonly database: Database
-  readonly writeBuffer: WriteBuffer
-  readonly kept: KeptSettings
-  /** Clients may read files. */
-  readonly externalAccess: boolean
-  readonly slots: StatementSlots
-  /** Milliseconds; 0: none. */
-  readonly idleInTransactionTimeout: number
-  /** One write and one read in the engine's own schema, down to an fsync. */
-  probe(): Promise<void>
-  /** The instance can no longer be trusted: the process ends. */
-  suspect(reason: string): never
-  /** The database file is damaged: the process ends, the agent restores. */
-  corrupt(reason: string): never
-}
 
 export class Session implements BackendSession {
   #context: SessionContext
@@ -54,6 +34,8 @@ export class Session implements BackendSession {
   #stream: StreamedRows | undefined
   #interruption: Interruption
   #idleTimer: NodeJS.Timeout | undefined
+  /** A string of several statements runs, which is a transaction as well. */
+  #several = false
 
   private constructor(context: SessionContext, client: Client, connection: Connection) {
     this.#context = context
@@ -74,7 +56,7 @@ export class Session implements BackendSession {
   static async open(context: SessionContext, client: Client): Promise<Session> {
     const session = new Session(context, client, await context.database.connect())
     await session.#executor.connection.run("SET TimeZone = 'UTC'")
-    await session.#settings.start(session.#executor, client.parameters)
+    await session.#settings.start(session.#executor, client.parameters, client.report)
     return session
   }
 
@@ -85,6 +67,7 @@ export class Session implements BackendSession {
   async simpleQuery(sql: string, sink: StatementSink): Promise<void> {
     await this.#call(async () => {
       const statements = splitStatements(sql)
+      this.#several = statements.length > 1
       if (statements.length === 0) sink.empty()
       for (const [i, { text, tokens }] of statements.entries()) {
         const answer = await this.#perform(this.#read(text, tokens), [], sink)
@@ -92,6 +75,7 @@ export class Session implements BackendSession {
         // A streamed answer is read inside its transaction; every other one is told only after the commit it belongs to.
         if (answer instanceof StreamedRows) await sink.rows(answer)
         if (last || !this.#block.isOpen) await this.#block.commitImplicit()
+        if (last) await this.#settle(true)
         if (typeof answer === 'string') sink.complete(answer)
         else if (!(answer instanceof StreamedRows)) await sink.rows(answer)
       }
@@ -145,10 +129,11 @@ export class Session implements BackendSession {
     // An older snapshot has an older schema: nothing is read from it, or kept as the one of now.
     const transaction = alone ? undefined : await this.#block.forWriting('shared')
     const { catalog, locks, writeBuffer } = this.#context
-    if (query.planned?.version !== catalog.version) {
+    const { searchPath } = this.#settings
+    if (query.planned?.version !== catalog.version || query.planned.searchPath !== searchPath) {
       const read = catalog.version
       const info = await this.#table(statement.target)
-      query.planned = { version: read, info, plan: planInsert(query.insert, info) }
+      query.planned = { version: read, searchPath, info, plan: planInsert(query.insert, info) }
     }
     const { info, plan, version } = query.planned
     const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters)
@@ -166,11 +151,25 @@ export class Session implements BackendSession {
   }
 
   fail(): Promise<void> | undefined {
-    return this.#block.isOpen ? this.#block.abort() : undefined
+    return this.#block.isOpen || this.#settings.isPending ? this.#abort() : undefined
   }
 
   sync(): Promise<void> | undefined {
-    return this.#block.isOpen && this.#block.status === 'I' ? this.#call(() => this.#block.commitImplicit()) : undefined
+    if (this.#block.status !== 'I' || !(this.#block.isOpen || this.#settings.isPending)) return undefined
+    return this.#call(async () => {
+      await this.#block.commitImplicit()
+      await this.#settle(true)
+    })
+  }
+
+  /** Whatever transaction there was has ended: so has what was set for it. */
+  async #settle(committed: boolean): Promise<void> {
+    if (!this.#block.isOpen) await this.#settings.transactionEnded(this.#executor, committed)
+  }
+
+  async #abort(): Promise<void> {
+    await this.#block.abort()
+    await this.#settle(false)
   }
 
   barrier(): Promise<void> | undefined {
@@ -185,18 +184,19 @@ export class Session implements BackendSession {
     clearTimeout(this.#idleTimer)
     await this.#stream?.close()
     await this.#block.rollback()
-    this.#executor.close()
+    this.#executor.forget()
     this.#executor.connection.close()
   }
 
   /** Every call from the wire: errors get their meaning, the transaction its state, and an idle transaction its timer. */
   async #call<T>(work: () => Promise<T>): Promise<T> {
     clearTimeout(this.#idleTimer)
+    this.#several = false
     try {
       return await this.#interruption.during(this.#settings.timeout('statement_timeout'), work)
     } catch (error) {
       this.#judge(error)
-      await this.#block.abort()
+      await this.#abort()
       throw toSqlError(error)
     } finally {
       this.#startIdleTimer()
@@ -247,12 +247,17 @@ export class Session implements BackendSession {
         await this.#block.begin(isReadOnly(statement), notice)
         return 'BEGIN'
       case 'commit':
-      case 'rollback':
-        return this.#block.end(statement.kind === 'commit', notice)
+      case 'rollback': {
+        const tag = await this.#block.end(statement.kind === 'commit', notice)
+        await this.#settle(tag === 'COMMIT')
+        return tag
+      }
       case 'query':
         return this.#query(statement, parameters)
       case 'session':
-        return this.#settings.apply(this.#executor, statement.tokens, (name, value) => sink.parameterStatus(name, value))
+        if (isLocal(statement.tokens.slice(1)) && this.#block.status === 'I' && !this.#several)
+          notice('WARNING', '25P01', 'SET LOCAL can only be used in transaction blocks')
+        return this.#settings.apply(this.#executor, statement.tokens)
       case 'pragma':
         if (this.#client.readonly) throw readOnlyError()
         runPragma(statement.text, statement.tokens, this.#context.kept, notice)
@@ -264,7 +269,8 @@ export class Session implements BackendSession {
         return statement.tokens[0]?.text === 'vacuum' ? 'VACUUM' : 'ANALYZE'
       case 'list': {
         let answer: Answer = ''
-        for (const part of await this.#sorted(statement.parts)) answer = await this.#perform(part, parameters, sink)
+        for (const part of await inOrderOfReferences(this.#executor.connection, statement.parts))
+          answer = await this.#perform(part, parameters, sink)
         return answer
       }
       case 'copy-out': {
@@ -281,19 +287,6 @@ export class Session implements BackendSession {
       default:
         return this.#write(statement, parameters, sink)
     }
-  }
-
-  /** The statements of a list, in an order that foreign keys allow. */
-  async #sorted(statements: readonly Statement[]): Promise<Statement[]> {
-    const rows = await this.#executor.connection.all(
-      "SELECT lower(table_name), lower(referenced_table) FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY'",
-    )
-    const parts = statements.map((statement) => {
-      const name = 'target' in statement ? statement.target : 'name' in statement ? statement.name : []
-      return { statement, name: (name.at(-1) ?? '').toLowerCase() }
-    })
-    const references = rows.map(([child, parent]) => [String(child), String(parent)] as const)
-    return childrenFirst(parts, references).map(({ statement }) => statement)
   }
 
   async #query(statement: Statement, parameters: readonly Parameter[]): Promise<RowStream> {

@@ -6,6 +6,7 @@ import type { Executor } from './executor.ts'
 import type { KeptSettings } from './kept-settings.ts'
 import type { Client } from './pgwire/backend.ts'
 import { setCheckpointEvery, settingShown } from './pragmas.ts'
+import { SettingScope, type SettingValues } from './setting-scope.ts'
 import { lowerCase, quoteIdentifier, quoteString, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import { durationText, milliseconds, timeoutNames } from './timeouts.ts'
@@ -47,16 +48,15 @@ const alike: Readonly<Record<string, readonly string[]>> = {
 }
 
 export class Settings {
-  searchPath: string
-  timeZone = 'UTC'
-  #own = new Map<string, string>()
-  #timeouts = new Map<string, number>()
+  #scope: SettingScope
   #idleLimit: number
   #catalog: string
   #kept: KeptSettings
   #onlyReads: boolean
   /** What is different for each user. */
   #ofUser: Readonly<Record<string, string>>
+  /** Tells the client of a changed parameter; the start of a session tells it by itself. */
+  #report: (name: string, value: string) => void = () => {}
 
   constructor(catalog: string, kept: KeptSettings, client: Pick<Client, 'user' | 'readonly'>, idleLimit: number) {
     this.#idleLimit = idleLimit
@@ -65,23 +65,57 @@ export class Settings {
     this.#onlyReads = client.readonly
     const readOnly = client.readonly ? 'on' : 'off'
     this.#ofUser = { session_authorization: client.user, transaction_read_only: readOnly, default_transaction_read_only: readOnly }
-    this.searchPath = `${catalog}.main`
+    this.#scope = new SettingScope({ searchPath: `${catalog}.main`, timeZone: 'UTC', own: new Map(), timeouts: new Map() })
   }
 
-  /** Runs SET, RESET, USE, DISCARD, DEALLOCATE; returns the command tag. `report` tells the client a changed parameter. */
-  async apply(executor: Executor, tokens: readonly Token[], report: (name: string, value: string) => void): Promise<string> {
+  get searchPath(): string {
+    return this.#scope.now.searchPath
+  }
+
+  get timeZone(): string {
+    return this.#scope.now.timeZone
+  }
+
+  /** Something was set that the end of the transaction decides about, or ends. */
+  get isPending(): boolean {
+    return this.#scope.isPending
+  }
+
+  /** The transaction has ended, also one without BEGIN: SET LOCAL ends with it, and a rollback takes back every SET. */
+  async transactionEnded(executor: Executor, committed: boolean): Promise<void> {
+    if (!this.#scope.isPending) return
+    const held = this.#scope.end(committed)
+    const { searchPath, timeZone, own } = this.#scope.now
+    if (timeZone !== held.timeZone) {
+      await this.#run(executor, `SET TimeZone = ${quoteString(timeZone)}`)
+      this.#report('TimeZone', timeZone)
+    }
+    if (searchPath !== held.searchPath) {
+      executor.forget()
+      // A schema of it may have gone since: then it is the default.
+      await this.#run(executor, `SET search_path = ${quoteString(searchPath)}`).catch(async () => {
+        await this.#runSearchPath(executor, [], false)
+        this.#scope.end(true)
+      })
+    }
+    if (own.get('application_name') !== held.own.get('application_name'))
+      this.#report('application_name', own.get('application_name') ?? '')
+  }
+
+  /** Runs SET, RESET, USE, DISCARD, DEALLOCATE; returns the command tag. */
+  async apply(executor: Executor, tokens: readonly Token[]): Promise<string> {
     switch (tokens[0]?.text) {
       case 'set':
-        await this.#set(executor, tokens.slice(1), report)
+        await this.#set(executor, tokens.slice(1))
         return 'SET'
       case 'reset':
-        await this.#reset(executor, tokens[1]?.text ?? '', report)
+        await this.#reset(executor, tokens[1]?.text ?? '')
         return 'RESET'
       case 'use':
-        await this.#setSearchPath(executor, tokens.slice(1))
+        await this.#setSearchPath(executor, tokens.slice(1), false)
         return 'SET'
       case 'discard':
-        await this.#reset(executor, 'all', report)
+        await this.#reset(executor, 'all')
         return 'DISCARD ALL'
       case 'deallocate':
         return 'DEALLOCATE'
@@ -113,7 +147,7 @@ export class Settings {
     if (name === 'transaction isolation level') return fixed.transaction_isolation
     return (
       settingShown(name, this.#kept) ??
-      this.#own.get(name) ??
+      this.#scope.now.own.get(name) ??
       this.#ofUser[name] ??
       fixed[name] ??
       (name === 'datestyle' ? 'ISO, MDY' : free.has(name) ? '' : undefined)
@@ -122,47 +156,59 @@ export class Settings {
 
   /** Milliseconds; 0: none. What the config says of idle transactions can only be shortened: they hold up checkpoints. */
   timeout(name: string): number {
-    const own = this.#timeouts.get(name) ?? 0
+    const own = this.#scope.now.timeouts.get(name) ?? 0
     if (name !== 'idle_in_transaction_session_timeout') return own
     return own === 0 || this.#idleLimit === 0 ? Math.max(own, this.#idleLimit) : Math.min(own, this.#idleLimit)
   }
 
   /** Parameters of the startup message that are settings; unknown ones are refused as Postgres does. */
-  async start(executor: Executor, parameters: ReadonlyMap<string, string>): Promise<void> {
+  async start(executor: Executor, parameters: ReadonlyMap<string, string>, report: (name: string, value: string) => void): Promise<void> {
     // PGOPTIONS='-c name=value --name=value'
     const options = [...(parameters.get('options') ?? '').matchAll(/(?:-c\s*|--)([\w-]+)=((?:\\.|\S)*)/g)]
     const given = options.map(([, name = '', value = '']) => [name.replaceAll('-', '_'), value.replace(/\\(.)/g, '$1')] as const)
     for (const [name, value] of [...parameters, ...given]) {
       const lower = name.toLowerCase()
-      if (timeoutNames.has(lower)) this.#timeouts.set(lower, milliseconds(lower, value))
-      else if (lower === 'timezone') await this.#setTimeZone(executor, value, () => {})
-      else if (free.has(lower)) this.#own.set(lower, value)
+      if (timeoutNames.has(lower)) this.#change(false, ({ timeouts }) => timeouts.set(lower, milliseconds(lower, value)))
+      else if (lower === 'timezone') await this.#setTimeZone(executor, value, false)
+      else if (free.has(lower)) this.#change(false, ({ own }) => own.set(lower, value))
     }
+    await this.transactionEnded(executor, true)
+    this.#report = report
   }
 
-  async #set(executor: Executor, tokens: readonly Token[], report: (name: string, value: string) => void): Promise<void> {
+  #change(local: boolean, edit: (values: SettingValues) => void): void {
+    this.#scope.change(local, edit)
+  }
+
+  async #set(executor: Executor, tokens: readonly Token[]): Promise<void> {
+    const local = isLocal(tokens)
     let at = 0
     if (['session', 'local', 'global'].includes(tokens[0]?.text ?? '') && tokens[1]?.text !== '=') at = 1
     const name = tokens[at]?.text.toLowerCase() ?? ''
     if (name === 'transaction' || name === 'characteristics') return this.#isolation(tokens)
-    if (name === 'time' && tokens[at + 1]?.text === 'zone') return this.#setTimeZone(executor, settingValue(tokens.slice(at + 2)), report)
+    if (name === 'time' && tokens[at + 1]?.text === 'zone') return this.#setTimeZone(executor, settingValue(tokens.slice(at + 2)), local)
     if (name === 'names') return
     const values = tokens.slice(tokens[at + 1]?.text === '=' || tokens[at + 1]?.text === 'to' ? at + 2 : at + 1)
-    if (name === 'timezone') return this.#setTimeZone(executor, settingValue(values), report)
-    if (name === 'search_path' || name === 'schema') return this.#setSearchPath(executor, values)
+    if (name === 'timezone') return this.#setTimeZone(executor, settingValue(values), local)
+    if (name === 'search_path' || name === 'schema') return this.#setSearchPath(executor, values, local)
     const value = settingValue(values)
     if (name === 'wal_autocheckpoint') {
       if (this.#onlyReads) throw readOnlyError()
+      if (local)
+        throw new SqlError('0A000', 'wal_autocheckpoint is kept for good, not for a transaction', {
+          hint: 'PRAGMA wal_autocheckpoint = 5000',
+        })
       setCheckpointEvery(value, this.#kept)
       return
     }
     if (timeoutNames.has(name)) {
-      this.#timeouts.set(name, value.toLowerCase() === 'default' ? 0 : milliseconds(name, value))
+      const ms = value.toLowerCase() === 'default' ? 0 : milliseconds(name, value)
+      this.#change(local, ({ timeouts }) => timeouts.set(name, ms))
       return
     }
     if (free.has(name)) {
-      this.#own.set(name, value)
-      if (name === 'application_name') report(name, value)
+      this.#change(local, ({ own }) => own.set(name, value))
+      if (name === 'application_name') this.#report(name, value)
       return
     }
     if (fixed[name] === undefined)
@@ -177,7 +223,7 @@ export class Settings {
     }
   }
 
-  async #reset(executor: Executor, name: string, report: (name: string, value: string) => void): Promise<void> {
+  async #reset(executor: Executor, name: string): Promise<void> {
     if (name === 'wal_autocheckpoint') {
       if (this.#onlyReads) throw readOnlyError()
       this.#kept.setCheckpointEvery(null)
@@ -189,17 +235,11 @@ export class Settings {
       timeoutNames.has(name) ||
       fixed[name] !== undefined
     if (!known) throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
-    if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'UTC', report)
-    if (name === 'all' || name === 'search_path')
-      await this.#run(executor, `SET search_path = ${quoteString(`${quoteIdentifier(this.#catalog)}.main`)}`)
-    if (name === 'all') {
-      this.#own.clear()
-      this.#timeouts.clear()
-    } else {
-      this.#own.delete(name)
-      this.#timeouts.delete(name)
-    }
-    this.searchPath = await currentSearchPath(executor)
+    if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'UTC', false)
+    if (name === 'all' || name === 'search_path') await this.#runSearchPath(executor, [], false)
+    this.#change(false, ({ own, timeouts }) => {
+      for (const map of [own, timeouts]) name === 'all' ? map.clear() : map.delete(name)
+    })
   }
 
   #isolation(tokens: readonly Token[]): void {
@@ -208,14 +248,16 @@ export class Settings {
     if (this.#onlyReads && tokens.some((token, i) => token.text === 'read' && tokens[i + 1]?.text === 'write')) throw readOnlyError()
   }
 
-  async #setTimeZone(executor: Executor, value: string, report: (name: string, value: string) => void): Promise<void> {
+  async #setTimeZone(executor: Executor, value: string, local: boolean): Promise<void> {
     const zone = /^(default|local)$/i.test(value) ? 'UTC' : value
     await this.#run(executor, `SET TimeZone = ${quoteString(zone)}`)
-    this.timeZone = zone
-    report('TimeZone', zone)
+    this.#change(local, (values) => {
+      values.timeZone = zone
+    })
+    this.#report('TimeZone', zone)
   }
 
-  async #setSearchPath(executor: Executor, tokens: readonly Token[]): Promise<void> {
+  async #setSearchPath(executor: Executor, tokens: readonly Token[], local: boolean): Promise<void> {
     // SET search_path = 'a,b' and SET search_path = a, b
     const only = tokens[0]
     const isDefault = only?.kind === 'word' && only.text === 'default'
@@ -235,14 +277,28 @@ export class Settings {
       const foreign = second === undefined ? ['memory', 'system', 'temp'].includes(first) : first !== lowerCase(this.#catalog)
       if (foreign) throw new SqlError('42501', `the search path cannot leave the guarded database: ${part.join('.')}`)
     }
-    const text = parts.map((part) => part.map(quoteIdentifier).join('.')).join(',')
-    await this.#run(executor, `SET search_path = ${quoteString(text === '' ? `${quoteIdentifier(this.#catalog)}.main` : text)}`)
-    this.searchPath = await currentSearchPath(executor)
+    await this.#runSearchPath(executor, parts, local)
+  }
+
+  /** `parts`: names of schemas, each with its catalog or without; none: the default. */
+  async #runSearchPath(executor: Executor, parts: readonly (readonly string[])[], local: boolean): Promise<void> {
+    const text = (parts.length === 0 ? [[this.#catalog, 'main']] : parts).map((part) => part.map(quoteIdentifier).join('.')).join(',')
+    await this.#run(executor, `SET search_path = ${quoteString(text)}`)
+    executor.forget()
+    const path = await currentSearchPath(executor)
+    this.#change(local, (values) => {
+      values.searchPath = path
+    })
   }
 
   async #run(executor: Executor, sql: string): Promise<void> {
     await executor.connection.run(sql)
   }
+}
+
+/** SET LOCAL: the tokens after SET. */
+export function isLocal(tokens: readonly Token[]): boolean {
+  return tokens[0]?.text === 'local' && tokens[1]?.text !== '='
 }
 
 async function currentSearchPath(executor: Executor): Promise<string> {

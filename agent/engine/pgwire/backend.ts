@@ -33,6 +33,8 @@ export interface Client {
   readonly remote: string
   /** Ends the connection (25P03, 57P01, …): cancels what runs, then sends the error as FATAL. Returns at once; safe twice. */
   end(error: SqlError): void
+  /** A setting changed that clients are told of (TimeZone, application_name): with the answers that are on their way. */
+  report(name: string, value: string): void
 }
 
 export interface Field {
@@ -87,8 +89,6 @@ export interface StatementSink {
   empty(): void
   /** severity: 'NOTICE', 'WARNING', 'INFO', … */
   notice(severity: string, code: string, message: string): void
-  /** A reported setting changed (TimeZone, application_name, …). */
-  parameterStatus(name: string, value: string): void
   /** Asks the client for COPY data. Read it to the end (or throw), then `complete('COPY n')`. */
   copyIn(format: 'text' | 'binary', columnCount: number): CopySource
   /** Sends a whole result as COPY data, as the client takes it, and closes the stream; resolves with the number of rows. Then `complete('COPY n')`. */

@@ -294,6 +294,7 @@ export class Connection implements ConversationHost {
       parameters: packet.parameters,
       remote: options.isLocal ? 'local' : `${socket.remoteAddress}:${socket.remotePort}`,
       end: (error) => this.end(error, { interrupt: true }),
+      report: (name, value) => responses.parameterStatus(writer, name, value),
     })
     clearTimeout(this.startupTimer)
     this.session = session

@@ -191,7 +191,6 @@ export class Conversation {
       complete: (tag) => responses.commandComplete(writer, tag),
       empty: () => writer.empty(Server.emptyQuery),
       notice: (severity, code, message) => responses.noticeResponse(writer, severity, code, message),
-      parameterStatus: (name, value) => responses.parameterStatus(writer, name, value),
       copyIn: (format, columnCount): CopySource => {
         responses.copyInResponse(writer, format === 'binary' ? 1 : 0, columnCount)
         outbox.flush()
