@@ -45,6 +45,12 @@ export function metricsOf(report: StatusReport): string {
     out.add('gauge', 'daemonguard_engine_start_time_seconds', 'Start of the engine, Unix time.', status.startedAt / 1000)
     out.add('gauge', 'daemonguard_engine_memory_bytes', 'Resident memory of the engine.', status.memoryBytes)
     out.add('gauge', 'daemonguard_engine_sessions', 'Client sessions.', status.sessions)
+    out.add(
+      'counter',
+      'daemonguard_engine_blockers_ended_total',
+      'Transactions ended because they stood in the way of a checkpoint, since the engine started.',
+      status.blockersEnded,
+    )
     out.add('gauge', 'daemonguard_engine_read_only', '1 while commits are refused.', status.readOnlyReason !== null)
     out.add('gauge', 'daemonguard_journal_durable_seq', 'Last seq that is durable in the journal.', status.durableSeq)
     out.add('gauge', 'daemonguard_journal_epoch', 'Journal epoch: rises when recovery had to cut or skip.', status.epoch)

@@ -31,6 +31,18 @@ export interface EngineStatus {
   /** Why commits are refused now (a full disk), or null. */
   readOnlyReason: string | null
   memoryBytes: number
+  /** Transactions that were ended because they stood in the way of a checkpoint for too long, since the process started. */
+  blockersEnded: number
+  /** The last of them; `at`: milliseconds since the Unix epoch. */
+  lastBlockerEnded: {
+    readonly at: number
+    readonly user: string
+    readonly application: string
+    /** What the client knows as its backend's pid. */
+    readonly pid: number
+    readonly code: '25P03' | '40001'
+    readonly why: string
+  } | null
   /** What keeps the engine to its cores and its memory, in words. */
   isolation: { readonly cpu: string; readonly memory: string }
 }

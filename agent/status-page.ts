@@ -1,6 +1,6 @@
 /** The status page for people: one HTML document without script, font or image from elsewhere. Reloads itself. */
 
-import { bytes, duration, moment, type StatusReport } from './status-report.ts'
+import { blockersLine, bytes, duration, moment, type StatusReport } from './status-report.ts'
 
 const style = `
 :root { color-scheme: light dark; --good: #1a7f37; --bad: #cf222e; --line: #8884; }
@@ -35,6 +35,7 @@ export function statusPage(report: StatusReport): string {
     ],
     ['sessions', String(status?.sessions ?? 'unknown')],
     ['memory', status === null ? 'unknown' : bytes(status.memoryBytes)],
+    ['transactions ended for a checkpoint', status === null ? 'unknown' : blockersLine(status)],
     ['limits', status === null ? 'unknown' : `cpu: ${status.isolation.cpu}; memory: ${status.isolation.memory}`],
   ]
   return `<!doctype html>

@@ -56,6 +56,13 @@ export interface StatusReport {
   alerts: AlertFacts
 }
 
+/** Transactions that stood in the way of a checkpoint and were ended, in a line. */
+export function blockersLine({ blockersEnded, lastBlockerEnded: last }: EngineStatus): string {
+  if (last === null) return 'none'
+  const application = last.application === '' ? '' : `${last.application}, `
+  return `${blockersEnded} ended, the last ${moment(last.at)}: user ${last.user} (${application}pid ${last.pid}) with ${last.code}, ${last.why}`
+}
+
 /** JSON of facts: bigints as strings. */
 export function toJson(value: unknown, space?: number): string {
   return JSON.stringify(value, (_key, inner) => (typeof inner === 'bigint' ? inner.toString() : inner), space)

@@ -1,12 +1,12 @@
 /**
  * checkpointer: orders a checkpoint after every `every_transactions` journaled transactions (or as many as PRAGMA wal_autocheckpoint has
  * set), and by cron when there is anything new.
- * The engine refuses one, harmlessly, while certain transactions are open; it is then asked again soon, and after 10 minutes
- * the operator is told: until a checkpoint succeeds, a recovery has more of the journal to replay.
+ * The engine refuses one, harmlessly, while certain transactions are open; it is then asked again soon, ends the oldest of them itself when it has
+ * refused for long enough, and after 10 minutes the operator is told who is in the way: until a checkpoint succeeds, a recovery has more of the journal to replay.
  */
 
 import { z } from 'zod'
-import { messageOf } from '../agent/errors.ts'
+import { DaemonGuardError, messageOf } from '../agent/errors.ts'
 import { definePlugin } from '../agent/plugin.ts'
 import { cron } from '../agent/values.ts'
 
@@ -62,7 +62,7 @@ export default definePlugin({
       ctx.alert(`no checkpoint for ${Math.round(overdueMs() / 60_000)} minutes: ${lastError}`, {
         watermark,
         durable,
-        hint: 'end the transaction that is open',
+        hint: (error instanceof DaemonGuardError ? error.hint : undefined) ?? 'daemonguard status',
       })
     }
 

@@ -3,7 +3,7 @@
 import { askAgent, NoAgent } from '../agent-control.ts'
 import { EngineClient } from '../engine-client.ts'
 import { ExitCode } from '../errors.ts'
-import { bytes, duration, moment, type StatusReport } from '../status-report.ts'
+import { blockersLine, bytes, duration, moment, type StatusReport } from '../status-report.ts'
 import { type Call, type Command, jsonOption, print } from './command.ts'
 import { locate } from './configuration.ts'
 
@@ -53,6 +53,7 @@ export function describe(report: StatusReport): string[] {
   if (status !== null) {
     lines.push(`         ${status.databasePath}`)
     lines.push(`limits   cpu: ${status.isolation.cpu}; memory: ${status.isolation.memory}`)
+    if (status.lastBlockerEnded !== null) lines.push(`blockers ${blockersLine(status)}`)
     lines.push(
       `journal  seq ${status.durableSeq}, watermark ${status.watermark}, ${status.sinceCheckpoint} transactions since the last checkpoint (${moment(status.lastCheckpointAt)})`,
     )

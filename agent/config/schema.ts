@@ -95,6 +95,7 @@ export function coreSchema(env: Environment, platform: NodeJS.Platform) {
         }),
         max_connections: z.int().min(1).max(10_000).default(100),
         idle_in_transaction_timeout: duration({ min: '1ms' }).prefault('60s'),
+        blocked_checkpoint_timeout: duration({ min: '1ms' }).prefault('5m'),
         external_access: z.boolean().default(false),
       }),
       plugins: z.unknown().optional(),

@@ -10,6 +10,7 @@ import type { WriterGate } from './gate.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { RowConflicts } from './row-conflicts.ts'
 import type { SequenceTracker } from './sequences.ts'
+import { selectsNumbers, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import { Transaction } from './transaction.ts'
 
@@ -45,6 +46,8 @@ export class Block {
   #context: BlockContext
   #connection: Connection
   #transaction: Transaction | undefined
+  /** The one that is being committed or rolled back. */
+  #ending: Transaction | undefined
   #failed = false
   #committing = false
   /** An error after which the instance cannot be trusted does not return. */
@@ -74,6 +77,16 @@ export class Block {
     return this.#transaction !== undefined
   }
 
+  /** What DuckDB has open: also while it is being committed or rolled back. */
+  get transaction(): Transaction | undefined {
+    return this.#transaction ?? this.#ending
+  }
+
+  /** It is being committed or rolled back, and will soon be gone. */
+  get isEnding(): boolean {
+    return this.#ending !== undefined
+  }
+
   /** A COMMIT is on its way: an interrupt now may hit it although DuckDB has committed, which nobody could tell apart. */
   get isCommitting(): boolean {
     return this.#committing
@@ -101,19 +114,21 @@ export class Block {
   }
 
   /** For whoever may only read: a statement outside of a block gets a transaction that cannot write either. */
-  async forReading(): Promise<void> {
+  async forReading(tokens?: readonly Token[]): Promise<void> {
     if (this.#readOnly && this.#transaction === undefined) {
       await this.#connection.run('BEGIN TRANSACTION READ ONLY')
       this.#transaction = new Transaction(false, this.#context.pipeline.writer)
     }
-    this.touch()
+    this.touch(tokens)
   }
 
-  /** DuckDB is about to look at the database: an open transaction has its snapshot from now on. */
-  touch(): void {
+  /** DuckDB is about to look at the database, for this statement: an open transaction has its snapshot from now on. */
+  touch(tokens?: readonly Token[]): void {
     const transaction = this.#transaction
     if (transaction === undefined) return
-    transaction.see(this.#context.pipeline.writer.nextSeq - 1, this.#context.catalog.version)
+    const seq = this.#context.pipeline.writer.nextSeq - 1
+    transaction.see(seq, this.#context.catalog.version)
+    if (tokens === undefined || !selectsNumbers(tokens)) transaction.look(seq)
     this.#context.rows.opened(transaction)
   }
 
@@ -173,6 +188,7 @@ export class Block {
     const transaction = this.#transaction
     if (transaction === undefined) return
     this.#transaction = undefined
+    this.#ending = transaction
     try {
       // DuckDB may have ended it already.
       await this.#connection.run('ROLLBACK').catch((error) => this.#judge(error))
@@ -187,6 +203,7 @@ export class Block {
     const { pipeline, catalog, sequences, rows } = this.#context
     const guard = { check: () => rows.check(transaction), committed: (seq: number) => rows.committed(transaction, seq) }
     this.#transaction = undefined
+    this.#ending = transaction
     this.#committing = true
     let seq: number | undefined
     try {
@@ -228,6 +245,8 @@ export class Block {
   }
 
   #release(transaction: Transaction, seq: number | undefined): void {
+    this.#ending = undefined
+    transaction.ended = true
     this.#context.locks.release(transaction, seq)
     this.#context.rows.closed(transaction)
     this.#context.gate.leave(transaction.pass)

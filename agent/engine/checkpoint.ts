@@ -4,13 +4,15 @@ import path from 'node:path'
 import { freeBytes } from '../disk.ts'
 import { DaemonGuardError, messageOf } from '../errors.ts'
 import { step } from '../step.ts'
+import { type Blockers, type Obstacle, ObstructedError } from './blockers.ts'
 import { type CommitPipeline, leastFreeBytes } from './commit.ts'
 import type { Connection } from './duckdb.ts'
 import type { Pass, WriterGate } from './gate.ts'
 import { writeWatermark } from './own-schema.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 
-/** How long writers may hold a checkpoint up before it is put off. */
+/** How long writers may hold a checkpoint up, and it those that come after them, before it is put off. Milliseconds. */
 const gateTimeout = 5_000
 
 export interface CheckpointOptions {
@@ -20,6 +22,7 @@ export interface CheckpointOptions {
   databasePath: string
   gate: WriterGate
   pipeline: CommitPipeline
+  blockers: Blockers
   /** Seq and header iteration of the file as it was opened. */
   watermark: number
   iteration: number
@@ -34,6 +37,8 @@ export class Checkpoints {
   #lastAt: number | null = null
   #running: Promise<unknown> | undefined
   #holds = new Set<object>()
+  /** Who wrote for so long that the last one was put off. */
+  #inTheWay: readonly Pass[] = []
 
   constructor(options: CheckpointOptions) {
     this.#options = options
@@ -67,12 +72,47 @@ export class Checkpoints {
     this.#holds.delete(holder)
   }
 
-  /** One checkpoint; a second caller joins one that is under way. Throws, harmlessly, when it is held or open transactions stand in the way. */
+  /**
+   * One checkpoint; a second caller joins one that is under way. Throws, harmlessly, when it is held or open transactions stand in the way
+   * (ObstructedError), of which the oldest is ended first where a bound is passed.
+   */
   async run(): Promise<{ watermark: number }> {
-    this.#running ??= this.#once().finally(() => {
+    this.#running ??= this.#untilNobodyBlocks().finally(() => {
       this.#running = undefined
     })
     return this.#running as Promise<{ watermark: number }>
+  }
+
+  async #untilNobodyBlocks(): Promise<{ watermark: number }> {
+    const { blockers } = this.#options
+    const askedAt = performance.now()
+    for (;;) {
+      try {
+        const made = await this.#once()
+        blockers.cleared()
+        return made
+      } catch (error) {
+        if (!(error instanceof ObstructedError) || !(await blockers.makeWay(error.obstacle, askedAt))) throw error
+      }
+    }
+  }
+
+  /** Waits until nobody writes. While one still does for which the last checkpoint was put off, nobody is made to wait for it again. */
+  async #enterGate(pass: Pass): Promise<void> {
+    const { gate } = this.#options
+    if (this.#inTheWay.some(({ mode }) => mode !== 'none')) throw this.#obstructed('writers')
+    const there = gate.holders
+    try {
+      await gate.enter(pass, 'exclusive', gateTimeout)
+    } catch (error) {
+      if (!(error instanceof SqlError)) throw error
+      this.#inTheWay = there
+      throw this.#obstructed('writers', error)
+    }
+  }
+
+  #obstructed(obstacle: Obstacle, cause?: unknown): ObstructedError {
+    return new ObstructedError(obstacle, this.#options.blockers.describe(obstacle), cause)
   }
 
   async #once(): Promise<{ watermark: number }> {
@@ -85,7 +125,7 @@ export class Checkpoints {
       })
     }
     const pass: Pass = { mode: 'none' }
-    await gate.enter(pass, 'exclusive', gateTimeout)
+    await this.#enterGate(pass)
     try {
       step('CHECKPOINT:BEGIN')
       const seq = pipeline.writer.nextSeq - 1
@@ -103,10 +143,7 @@ export class Checkpoints {
       } catch (error) {
         // The one refusal that leaves the instance sound (duckdb.md 2).
         if (!/Cannot CHECKPOINT/i.test(messageOf(error))) return suspect(`CHECKPOINT failed: ${messageOf(error)}`)
-        throw new DaemonGuardError('open transactions stand in the way of a checkpoint', {
-          hint: 'end them (COMMIT or ROLLBACK); it is tried again',
-          cause: error,
-        })
+        throw this.#obstructed('readers', error)
       }
       step('CHECKPOINT:DONE')
       this.#watermark = seq

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
+import { systemClock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import { controlProtocol, type EngineHello } from '../control-protocol.ts'
 import { ensureDirectory, removeDurably, writeOnFullDisk } from '../disk.ts'
@@ -17,6 +18,7 @@ import { version } from '../runtime.ts'
 import { ownHandle } from '../windows/open-file.ts'
 import { Access } from './access.ts'
 import { gateTimeout } from './block.ts'
+import { Blockers } from './blockers.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
@@ -26,9 +28,11 @@ import { returnFreedMemory } from './freed-memory.ts'
 import { WriterGate } from './gate.ts'
 import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
+import { MemoryWatch } from './memory-watch.ts'
 import { ParentLocks } from './parent-locks.ts'
 import { catalogStatements } from './pgcatalog/relations.ts'
 import { Listener } from './pgwire/listener.ts'
+import type { Presence } from './presence.ts'
 import { Probe } from './probe.ts'
 import { type Recovered, recover } from './recovery.ts'
 import { RowConflicts } from './row-conflicts.ts'
@@ -44,6 +48,11 @@ const ownMemory = 300e6
 const duckdbPart = 0.95
 /** Of a memory too small for that. */
 const leastPart = 0.4
+
+/** What DuckDB may take of the engine's memory, bytes. */
+function duckdbMemory(memory: number): number {
+  return Math.max((memory - ownMemory) * duckdbPart, memory * leastPart)
+}
 
 /** Runs until it is told to stop; resolves with the exit code. Throws DaemonGuardError when it cannot start. */
 export async function runEngine(config: Config): Promise<number> {
@@ -61,7 +70,7 @@ export async function runEngine(config: Config): Promise<number> {
   const recovered = await recover({
     paths,
     threads: cores,
-    memory: Math.max((memory - ownMemory) * duckdbPart, memory * leastPart),
+    memory: duckdbMemory(memory),
     externalAccess: config.engine.external_access,
     now: Date.now,
   })
@@ -84,6 +93,8 @@ class Engine {
   #isolation: Isolation
   #context: SessionContext
   #checkpoints: Checkpoints
+  #blockers: Blockers
+  #memory: MemoryWatch
   #access: Access
   #listener: Listener
   #control: ControlServer
@@ -119,17 +130,29 @@ class Engine {
     const { rows, max_delay: maxDelay } = config.engine.write_buffer
     const writeBuffer = new WriteBuffer({ connect, catalog, gate, locks, pipeline, rows, maxDelay, gateTimeout, suspect, corrupt })
     const probe = new Probe({ connection: connect, pipeline })
+    const rowConflicts = new RowConflicts()
+    const presences = new Set<Presence>()
+    this.#memory = new MemoryWatch({ limit: duckdbMemory(config.engine.memory), connect })
+    this.#blockers = new Blockers({
+      presences,
+      lastChange: () => rowConflicts.lastChange,
+      timeout: config.engine.blocked_checkpoint_timeout,
+      memoryShort: () => this.#memory.short(),
+      clock: systemClock,
+      log,
+    })
     this.#context = {
       database,
       catalog,
       gate,
       pipeline,
       locks,
-      rows: new RowConflicts(),
+      rows: rowConflicts,
       sequences: new SequenceTracker(database.catalog),
       writeBuffer,
       externalAccess: config.engine.external_access,
       slots: statementSlots(),
+      presences,
       idleInTransactionTimeout: config.engine.idle_in_transaction_timeout,
       kept: new KeptSettings(paths.settingsFile, (message) => log.warn(message)),
       probe: () => probe.run(),
@@ -143,6 +166,7 @@ class Engine {
       databasePath: paths.database,
       gate,
       pipeline,
+      blockers: this.#blockers,
       watermark: recovered.watermark,
       iteration: recovered.iteration,
       suspect,
@@ -163,7 +187,7 @@ class Engine {
     this.#control = new ControlServer({
       hello: () => this.#hello(),
       status: () => this.#status(),
-      checkpoint: () => this.#checkpoints.run(),
+      checkpoint: () => this.#checkpoint(),
       hold: async (holder) => ({
         ...(await this.#checkpoints.hold(holder)),
         ...(process.platform === 'win32' ? { openFile: ownHandle(paths.database) } : {}),
@@ -247,6 +271,18 @@ class Engine {
     }
   }
 
+  /** While one is refused, memory is watched: when it gets short, the next one need not wait until it is asked for. */
+  #checkpoint(): Promise<{ watermark: number }> {
+    const made = this.#checkpoints.run()
+    made.catch(() =>
+      this.#memory.during(
+        () => this.#blockers.blocked,
+        () => this.#checkpoints.run(),
+      ),
+    )
+    return made
+  }
+
   #hello(): EngineHello {
     const { host, port, socket } = this.#listener.address ?? { host: '', port: 0, socket: null }
     return {
@@ -285,6 +321,7 @@ class Engine {
       checkpointEvery: this.#context.kept.checkpointEvery,
       readOnlyReason: writer.shortage,
       memoryBytes: process.memoryUsage.rss(),
+      ...this.#blockers.facts,
       isolation: this.#isolation,
     }
   }

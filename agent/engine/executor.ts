@@ -23,6 +23,8 @@ interface RunOptions {
   query?: boolean
   /** What DuckDB must take the statement for: our reading of its text decides how it is captured. Throws 0A000. */
   expect?: readonly StatementType[]
+  /** Called when DuckDB begins with it. */
+  begun?: () => void
   /** Whether the prepared statement is kept for the next time. Default: when it has parameters; without any it is most likely typed text. */
   keep?: boolean
 }
@@ -65,7 +67,7 @@ export class Executor {
 
   /** Runs `sql`, which may name any of the client's parameters. */
   async run(sql: string, parameters: readonly Parameter[] = [], options: RunOptions = {}): Promise<Result> {
-    const { stream = false, query = false, expect, keep = parameters.length > 0 } = options
+    const { stream = false, query = false, expect, begun, keep = parameters.length > 0 } = options
     const kept = keep ? await this.prepare(sql) : await this.#prepareNew(sql)
     try {
       if (expect !== undefined && !expect.includes(kept.statement.type))
@@ -75,7 +77,10 @@ export class Executor {
         if (parameter === undefined) throw new SqlError('08P01', `parameter $${from + 1} was not bound`)
         bind(kept.statement, to, parameter)
       })
-      const work = () => (stream ? kept.statement.stream() : kept.statement.run())
+      const work = () => {
+        begun?.()
+        return stream ? kept.statement.stream() : kept.statement.run()
+      }
       return await (query ? this.query(work) : this.#slots.writes.run(work, this.#interruption.signal))
     } finally {
       if (!keep) kept.statement.close()

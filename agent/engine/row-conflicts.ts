@@ -53,6 +53,7 @@ export function cellText(cell: Cell): string {
 export class RowConflicts {
   /** Transactions that have a snapshot. */
   #open = new Set<Transaction>()
+  #lastChange = 0
   /** What was committed and is newer than the oldest of them, in order of seq. */
   #recent: { readonly seq: number; readonly written: WrittenRows }[] = []
 
@@ -78,7 +79,13 @@ export class RowConflicts {
     }
   }
 
+  /** Seq of the last commit that changed or deleted rows, or changed the schema. DuckDB keeps it from the file while an older snapshot is open. */
+  get lastChange(): number {
+    return this.#lastChange
+  }
+
   committed(transaction: Transaction, seq: number): void {
+    if (!transaction.written.isEmpty || transaction.schemaChanged) this.#lastChange = seq
     if (!transaction.written.isEmpty && this.#open.size > 1) this.#recent.push({ seq, written: transaction.written })
   }
 }

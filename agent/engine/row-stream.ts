@@ -99,9 +99,10 @@ export class StreamedRows implements RowStream {
   async close(): Promise<void> {
     this.#buffered = []
     if (this.#ended) return
-    this.#end()
+    this.#ended = true
     // Another statement ends the stream in DuckDB, and with it the snapshot that would hold up checkpoints.
     await this.#connection.run('SELECT 1').catch(() => {})
+    this.#events.ended()
   }
 
   async #fetch(): Promise<Chunk | null> {

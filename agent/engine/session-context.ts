@@ -3,6 +3,7 @@
 import type { BlockContext } from './block.ts'
 import type { Database } from './duckdb.ts'
 import type { KeptSettings } from './kept-settings.ts'
+import type { Presence } from './presence.ts'
 import type { StatementSlots } from './slots.ts'
 import type { WriteBuffer } from './write-buffer.ts'
 
@@ -13,6 +14,8 @@ export interface SessionContext extends BlockContext {
   /** Clients may read files. */
   readonly externalAccess: boolean
   readonly slots: StatementSlots
+  /** Every session's. */
+  readonly presences: Set<Presence>
   /** Milliseconds; 0: none. */
   readonly idleInTransactionTimeout: number
   /** One write and one read in the engine's own schema, down to an fsync. */

@@ -14,6 +14,7 @@ import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream
 import { cellsOf, planInsert, typedParameters } from './plain-insert.ts'
 import { runPragma } from './pragmas.ts'
 import { type Prepared, prepare } from './preparation.ts'
+import { Presence } from './presence.ts'
 import { inOrderOfReferences } from './references.ts'
 import { type Answer, changeRows, insertPlainly } from './row-change.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
@@ -33,7 +34,7 @@ export class Session implements BackendSession {
   #temporary = false
   #stream: StreamedRows | undefined
   #interruption: Interruption
-  #idleTimer: NodeJS.Timeout | undefined
+  #presence: Presence
   /** A string of several statements runs, which is a transaction as well. */
   #several = false
 
@@ -51,12 +52,20 @@ export class Session implements BackendSession {
       lockTimeout: () => this.#settings.timeout('lock_timeout'),
       signal: () => this.#interruption.signal,
     })
+    this.#presence = new Presence({
+      client,
+      block: this.#block,
+      interruption: this.#interruption,
+      timeout: (name) => this.#settings.timeout(name),
+      lastSeq: () => context.pipeline.writer.nextSeq - 1,
+    })
   }
 
   static async open(context: SessionContext, client: Client): Promise<Session> {
     const session = new Session(context, client, await context.database.connect())
     await session.#executor.connection.run("SET TimeZone = 'UTC'")
     await session.#settings.start(session.#executor, client.parameters, client.report)
+    context.presences.add(session.#presence)
     return session
   }
 
@@ -90,7 +99,7 @@ export class Session implements BackendSession {
       if (statement !== undefined) this.#refuse(statement)
       return prepare(this.#executor, this.#settings, statement, parameterTypeOids, async () => {
         await this.#stream?.buffer()
-        this.#block.touch()
+        this.#block.touch(statement?.tokens)
       })
     })
   }
@@ -181,44 +190,31 @@ export class Session implements BackendSession {
   }
 
   async close(): Promise<void> {
-    clearTimeout(this.#idleTimer)
+    this.#presence.close()
     await this.#stream?.close()
     await this.#block.rollback()
+    this.#context.presences.delete(this.#presence)
     this.#executor.forget()
     this.#executor.connection.close()
   }
 
   /** Every call from the wire: errors get their meaning, the transaction its state, and an idle transaction its timer. */
-  async #call<T>(work: () => Promise<T>): Promise<T> {
-    clearTimeout(this.#idleTimer)
+  #call<T>(work: () => Promise<T>): Promise<T> {
     this.#several = false
-    try {
-      return await this.#interruption.during(this.#settings.timeout('statement_timeout'), work)
-    } catch (error) {
-      this.#judge(error)
-      await this.#abort()
-      throw toSqlError(error)
-    } finally {
-      this.#startIdleTimer()
-    }
+    return this.#presence.working(async () => {
+      try {
+        return await this.#presence.interruptible(work)
+      } catch (error) {
+        this.#judge(error)
+        await this.#abort()
+        throw toSqlError(error)
+      }
+    })
   }
 
   #judge(error: unknown): void {
     if (isCorruption(error)) this.#context.corrupt((error as Error).message)
     if (isFatal(error)) this.#context.suspect((error as Error).message)
-  }
-
-  #startIdleTimer(): void {
-    const timeout = this.#settings.timeout('idle_in_transaction_session_timeout')
-    if (!this.#block.isOpen || timeout === 0) return
-    this.#idleTimer = setTimeout(() => {
-      this.#client.end(
-        new SqlError('25P03', `terminating connection: idle in transaction for ${timeout} ms`, {
-          severity: 'FATAL',
-          hint: 'commit sooner; an open transaction holds up checkpoints',
-        }),
-      )
-    }, timeout)
   }
 
   /** What the client's text says, in DuckDB's words. */
@@ -296,11 +292,18 @@ export class Session implements BackendSession {
       return new MemoryRows(fields, { count: 1, columns: [[shown.value]] }, 'SHOW')
     }
     if (statement.tokens.some((token) => lowerCase(token.text) === 'nextval')) return this.#drawFromSequence(statement, parameters)
-    await this.#block.forReading()
-    const result = await this.#executor.run(statement.text, parameters, { stream: true, query: true, expect: queries })
+    await this.#block.forReading(statement.tokens)
+    const begun = () => this.#presence.querying()
+    const result = await this.#executor
+      .run(statement.text, parameters, { stream: true, query: true, expect: queries, begun })
+      .catch((error) => {
+        this.#presence.queried()
+        throw error
+      })
     const stream = new StreamedRows(this.#executor.connection, result, 'SELECT', {
-      fetch: (work) => this.#interruption.during(this.#settings.timeout('statement_timeout'), () => this.#executor.query(work)),
+      fetch: (work) => this.#presence.working(() => this.#presence.interruptible(() => this.#executor.query(work))),
       ended: () => {
+        this.#presence.queried()
         if (this.#stream === stream) this.#stream = undefined
       },
       failed: (error) => this.#judge(error),

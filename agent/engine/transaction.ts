@@ -13,10 +13,15 @@ export class Transaction {
   /** True for BEGIN … COMMIT; false for one that a single statement or an extended-query cycle needs. */
   explicit: boolean
   schemaChanged = false
+  /** When it was opened, `performance.now()`. */
+  readonly openedAt = performance.now()
+  /** DuckDB has ended it. */
+  ended = false
   /** Sequence positions that it journals, by `schema.name`. */
   readonly drawn = new Map<string, bigint>()
   /** Rows that it changed or deleted. */
   readonly written = new WrittenRows()
+  #snapshotSeq: number | undefined
   #seen: { readonly seq: number; readonly catalogVersion: number } | undefined
   #encoder: TransactionEncoder | undefined
   #spills: SpillSource
@@ -26,9 +31,19 @@ export class Transaction {
     this.#spills = spills
   }
 
-  /** DuckDB takes a transaction's snapshot at its first look at the database: what had been committed then. Later calls change nothing. */
+  /** What had been committed before its first statement, which DuckDB may have taken its snapshot for. Later calls change nothing. */
   see(seq: number, catalogVersion: number): void {
     this.#seen ??= { seq, catalogVersion }
+  }
+
+  /** DuckDB takes its snapshot now, if it has none: what had been committed then. */
+  look(seq: number): void {
+    this.#snapshotSeq ??= seq
+  }
+
+  /** Every commit after this seq is later than its snapshot; undefined before there is one. */
+  get snapshotSeq(): number | undefined {
+    return this.#snapshotSeq
   }
 
   /** Every seq up to this one is in its snapshot. */

@@ -1,6 +1,7 @@
 import http from 'node:http'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { describe } from '../../agent/commands/status.ts'
 import type { DaemonGuardError } from '../../agent/errors.ts'
 import { silentLog } from '../../agent/log.ts'
 import { metricsOf } from '../../agent/metrics.ts'
@@ -42,6 +43,8 @@ test.before.each(async () => {
         checkpointEvery: null,
         readOnlyReason: null,
         memoryBytes: 1024,
+        blockersEnded: 2,
+        lastBlockerEnded: { at: 1_800_000_000_000, user: 'ada', application: 'psql', pid: 4711, code: '25P03', why: 'memory is short' },
         isolation: { cpu: 'pinned to cores 2, 3', memory: "DuckDB's own limit (no cgroup v2 was delegated)" },
       },
       uptimeMs: 1_000_000,
@@ -110,6 +113,7 @@ test('/metrics is well-formed Prometheus text', async () => {
   assert.match(text, 'daemonguard_consumer_lag_transactions{consumer="redis-mirror"} 2\n')
   assert.match(text, 'daemonguard_redis_mirror_last_batch_rows 12\n')
   assert.match(text, 'daemonguard_redis_mirror_connected 1\n')
+  assert.match(text, 'daemonguard_engine_blockers_ended_total 2\n')
   assert.match(text, 'daemonguard_incidents_open{severity="critical"} 0\n')
 })
 
@@ -130,6 +134,14 @@ test('the page is self-contained and escapes what it shows', async () => {
   assert.not.match(html, '<script')
   assert.not.match(html, /(src|href)="(https?:)?\/\//)
   assert.match(html, 'redis-mirror')
+})
+
+test('who was ended for standing in the way of a checkpoint is told on the page and on the terminal', async () => {
+  const line = /2 ended, the last 2027-01-15 08:00:00Z: user ada \(psql, pid 4711\) with 25P03, memory is short/
+  assert.match(await (await get('/')).text(), line)
+  assert.ok(describe(report).some((text) => text.startsWith('blockers ') && line.test(text)))
+  Object.assign(report.engine.status as object, { blockersEnded: 0, lastBlockerEnded: null })
+  assert.not(describe(report).some((text) => text.startsWith('blockers ')))
 })
 
 test('nothing but reading is possible', async () => {

@@ -48,6 +48,7 @@ test('an empty file, an empty section and plugins: {} run with the defaults of t
     write_buffer: { rows: 100, max_delay: 2 },
     max_connections: 100,
     idle_in_transaction_timeout: 60_000,
+    blocked_checkpoint_timeout: 300_000,
     external_access: false,
   })
   for (const text of ['', '# nothing\n', 'agent:\nengine:\nplugins:\n', 'engine: { write_buffer: , auth: }', '---\n']) {

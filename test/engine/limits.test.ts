@@ -4,6 +4,7 @@
 import pg from 'pg'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { bind, execute, parse, query, RawClient, sync } from '../fixtures/wire.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -63,6 +64,24 @@ test('an idle transaction may be given less time than the config gives, not more
   const ended = new Promise<{ code?: string }>((resolve) => client.once('error', resolve))
   await client.query('BEGIN')
   assert.is((await ended).code, '25P03')
+})
+
+test('who idles after an error of the protocol has ended the transaction is not idle in it', async () => {
+  const other = await engine.connect()
+  await other.query('SET idle_in_transaction_session_timeout = 50')
+  const ended = new Promise<{ code?: string }>((resolve) => other.once('error', resolve))
+  const client = await RawClient.ready(engine.port)
+  client.send(query('SET idle_in_transaction_session_timeout = 20'))
+  await client.until('Z')
+  client.send(parse('', "INSERT INTO t VALUES (7, 'x')"), bind('', ''), execute(''), execute('nobody'))
+  await client.until('E')
+  // By its end the first one's time is over as well.
+  await other.query('BEGIN')
+  assert.is((await ended).code, '25P03')
+  client.send(sync)
+  assert.is((await client.until('Z')).map(({ type }) => type).join(''), 'Z')
+  assert.equal(await engine.sql('SELECT count(*) FROM t WHERE id = 7'), [['0']])
+  client.destroy()
 })
 
 test('lock_timeout bounds the wait for a schema change, and a cancel ends it', async () => {

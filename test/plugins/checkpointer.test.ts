@@ -2,6 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { DaemonGuardError } from '../../agent/errors.ts'
 import { silentLog } from '../../agent/log.ts'
 import type { EngineControl, EngineStatus, PluginContext } from '../../agent/plugin.ts'
 import checkpointer from '../../plugins/checkpointer.ts'
@@ -18,6 +19,7 @@ class CountingEngine {
   checkpointEvery: number | null = null
   attempts = 0
   refusal: string | null = null
+  hint: string | undefined
   up = true
   /** While set, a checkpoint takes until it resolves. */
   busy: Promise<void> | null = null
@@ -37,7 +39,7 @@ class CountingEngine {
     const at = this.durable
     await this.busy
     if (!this.up) throw new Error('no engine is there')
-    if (this.refusal !== null) throw new Error(this.refusal)
+    if (this.refusal !== null) throw new DaemonGuardError(this.refusal, { hint: this.hint })
     this.watermark = at
     this.checkpoints++
     return { watermark: at }
@@ -47,6 +49,7 @@ class CountingEngine {
 async function begin(engine = new CountingEngine(), written: object = {}) {
   const clock = createTestClock()
   const alerts: string[] = []
+  const details: unknown[] = []
   let tick: (signal: AbortSignal) => Promise<void> = async () => {}
   let told: (state: 'up' | 'down') => void = () => {}
   let pushed: (seq: number) => void = () => {}
@@ -55,7 +58,10 @@ async function begin(engine = new CountingEngine(), written: object = {}) {
     log: silentLog,
     clock,
     engine: engine as Partial<EngineControl> as EngineControl,
-    alert: (message: string) => alerts.push(message),
+    alert: (message: string, about: unknown) => {
+      alerts.push(message)
+      details.push(about)
+    },
     schedule: (_cron: string, _deadline: number, run: typeof tick) => {
       tick = run
     },
@@ -73,6 +79,7 @@ async function begin(engine = new CountingEngine(), written: object = {}) {
     plugin,
     clock,
     alerts,
+    details,
     commit(n: number) {
       engine.durable += n
       pushed(engine.durable)
@@ -148,9 +155,10 @@ test('cron makes a checkpoint when there is anything new, and none when there is
   await plugin.stop()
 })
 
-test('a refused checkpoint is asked for again soon, and after ten minutes the operator is told, once', async () => {
-  const { engine, commit, clock, alerts, plugin } = await begin(undefined, { every_transactions: 10 })
-  engine.refusal = 'a transaction that updated rows is open'
+test('a refused checkpoint is asked for again soon, and after ten minutes the operator is told who is in the way, once', async () => {
+  const { engine, commit, clock, alerts, details, plugin } = await begin(undefined, { every_transactions: 10 })
+  engine.refusal = 'open transactions stand in the way of a checkpoint: the oldest is of user ada (psql, pid 7), open for 10min, running'
+  engine.hint = 'end them'
   commit(10)
   for (const pause of [1000, 2000, 4000, 8000, 15_000, 15_000]) {
     await waitFor(`the pause of ${pause} ms`, () => clock.sleeping(pause).includes(pause))
@@ -159,7 +167,9 @@ test('a refused checkpoint is asked for again soon, and after ten minutes the op
   assert.equal(alerts, [])
   clock.advance(600_000)
   await waitFor('the alert', () => alerts.length === 1)
-  assert.match(alerts[0] ?? '', 'a transaction that updated rows is open')
+  assert.match(alerts[0] ?? '', /^no checkpoint for 1\d minutes: .*user ada \(psql, pid 7\)/)
+  assert.equal(details, [{ watermark: 0, durable: 10, hint: 'end them' }])
+  assert.match(plugin.health().summary, 'user ada (psql, pid 7)')
   assert.not(plugin.health().healthy)
   const { attempts } = engine
   clock.advance(60_000)

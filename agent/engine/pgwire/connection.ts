@@ -125,12 +125,15 @@ export class Connection implements ConversationHost {
     if (this.busy) this.interrupt(new SqlError('57014', 'canceling statement due to user request'))
   }
 
-  /** Ends with an error: at once when idle, else when the running call has ended, which `interrupt` hastens. */
+  /** Ends with an error: at once when idle, else when the running call has ended, which `interrupt` hastens; a client that does not read is cut off then. */
   end(error: SqlError, options: { interrupt: boolean }): void {
     if (this.finished || this.socketClosed) return
     this.goodbye ??= error
     if (!this.busy) this.fatal(this.goodbye)
-    else if (options.interrupt) this.interrupt(this.goodbye)
+    else if (options.interrupt) {
+      this.interrupt(this.goodbye)
+      setTimeout(() => !this.finished && this.outbox.full && this.socket.destroy(), lingerTime).unref()
+    }
   }
 
   /** Closes the socket without a word. */

@@ -46,6 +46,11 @@ export function splitStatements(sql: string): { text: string; tokens: Token[] }[
   return statements
 }
 
+/** `SELECT 1`, as pools ask whether a connection lives: DuckDB does not look at the database for it (tried), as it does for any function. */
+export function selectsNumbers(tokens: readonly Token[]): boolean {
+  return tokens.every(({ kind, text }, i) => (i === 0 ? text === 'select' : kind === 'number' || text === ','))
+}
+
 export function tokenize(sql: string): Token[] {
   const tokens: Token[] = []
   let depth = 0
