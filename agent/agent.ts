@@ -19,7 +19,6 @@ import type { Log } from './log.ts'
 import { type Paths, pathsOf } from './paths.ts'
 import type { EngineControl } from './plugin.ts'
 import { type ConfiguredPlugin, PluginHost } from './plugin-host.ts'
-import { keepPrivate } from './private.ts'
 import { ChosenSnapshots } from './restore.ts'
 import { version } from './runtime.ts'
 import { Scheduler } from './scheduler.ts'
@@ -28,6 +27,7 @@ import { type StatusServer, serveStatus } from './status.ts'
 import { collectStatus } from './status-collector.ts'
 import type { StatusReport } from './status-report.ts'
 import { createSupervisor, type Supervisor } from './supervisor.ts'
+import { prepareDisk } from './windows/disk.ts'
 
 export interface AgentOptions {
   config: Config
@@ -120,7 +120,7 @@ export class Agent {
    * serves, or the supervisor cannot go on alone, and every plugin has been tried once; the agent goes on in each case.
    */
   async start(): Promise<void> {
-    keepPrivate()
+    prepareDisk()
     ensureDirectory(this.paths.data, 'AGENT:DIRECTORY')
     this.#lock = acquireLock(this.paths.agentLock, 'agent')
     await this.#attempt('what a killed process left behind was not removed', async () => {

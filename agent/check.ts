@@ -179,7 +179,9 @@ function checkCommand(command: string, key: KeyPath, report: Report): void {
   const places = /[/\\]/.test(command)
     ? [command]
     : (process.env.PATH ?? '').split(path.delimiter).map((directory) => path.join(directory, command))
-  const endings = process.platform === 'win32' ? ['', '.exe', '.cmd', '.bat'] : ['']
+  if (process.platform === 'win32' && /\.(cmd|bat)$/i.test(command))
+    report(key, 'a script cannot be started by itself', 'write [cmd.exe, /d, /c, FILE]')
+  const endings = process.platform === 'win32' ? ['', '.exe', '.com'] : ['']
   const runnable = (file: string) =>
     endings.some((ending) => accessError(file + ending, fs.constants.X_OK) === undefined && statOf(file + ending)?.isFile() === true)
   if (!places.some(runnable))

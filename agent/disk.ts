@@ -12,17 +12,23 @@ import { type Label, step } from './step.ts'
 export const fileMode = 0o600
 export const directoryMode = 0o700
 
-/** On Windows, where modes mean nothing: what makes a new file or directory its user's own. */
-let restrict: ((path: string) => void) | undefined
-
-/** From now on `how` is called with everything that is created (agent/private.ts). */
-export function restrictBy(how: (path: string) => void): void {
-  restrict = how
+/** What Node has no words for on Windows (agent/windows/disk.ts); undefined elsewhere, and before it is told. */
+interface Extension {
+  /** Makes a new file or directory its user's own: modes mean nothing there. */
+  restrict(path: string): void
+  /** Makes a directory's entries durable. */
+  flushDirectory(directory: string): void
 }
 
-/** As restrictBy has it, for a file that something else has created. */
+let extension: Extension | undefined
+
+export function extendDisk(by: Extension): void {
+  extension = by
+}
+
+/** Makes a file that something else has created its user's own. (On Unix by the umask.) */
 export function makePrivate(file: string): void {
-  restrict?.(file)
+  extension?.restrict(file)
 }
 
 /**
@@ -38,7 +44,7 @@ export function ensureDirectory(directory: string, label: Label): void {
   for (const next of missing) {
     step(label, 'mkdir', next)
     fs.mkdirSync(next, { recursive: true, mode: directoryMode })
-    restrict?.(next)
+    extension?.restrict(next)
     syncEntry(next, label)
   }
 }
@@ -52,9 +58,12 @@ function syncEntry(directory: string, label: Label): void {
   }
 }
 
-/** Makes the directory's entries (creations, renames, removals) durable. A no-op on Windows, where directories can't be opened. */
+/** Makes the directory's entries (creations, renames, removals) durable. */
 export function syncDirectory(directory: string, label: Label): void {
-  if (process.platform === 'win32') return
+  if (process.platform === 'win32') {
+    extension?.flushDirectory(directory)
+    return
+  }
   step(label, 'sync-directory', directory)
   const fd = fs.openSync(directory, 'r')
   try {
@@ -128,12 +137,16 @@ export function writeOnFullDisk(file: string, data: string | Uint8Array, label: 
 
 function rename(from: string, to: string, label: Label): void {
   step(label, 'rename', from, to)
+  patiently(() => fs.renameSync(from, to))
+}
+
+/** Windows does not replace or remove a file that somebody has open just now (a virus scanner, the agent that looks at engine.json). */
+function patiently(change: () => void): void {
   for (let attempt = 0; ; attempt++) {
     try {
-      fs.renameSync(from, to)
+      change()
       return
     } catch (error) {
-      // Windows does not replace a file that somebody reads just now (a virus scanner, the agent that looks at engine.json).
       const isHeld = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error) ?? '')
       if (!isHeld || attempt === heldAttempts) throw error
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
@@ -169,7 +182,7 @@ export function copyDurably(from: string, to: string, label: Label): void {
     step(label, 'copy', from, temporary)
     fs.copyFileSync(from, temporary)
     fs.chmodSync(temporary, fileMode)
-    restrict?.(temporary)
+    extension?.restrict(temporary)
     syncFile(temporary, label)
     moveDurably(temporary, to, label)
   } catch (error) {
@@ -187,7 +200,7 @@ export async function copyInBackground(from: string, to: string, label: Label): 
     const handle = await fs.promises.open(temporary, 'r+')
     try {
       await handle.chmod(fileMode)
-      restrict?.(temporary)
+      extension?.restrict(temporary)
       await syncHandle(handle, label)
     } finally {
       await handle.close()
@@ -227,7 +240,7 @@ function link(from: string, to: string, label: Label): void {
 /** Removes a file if it is there and makes the removal durable. */
 export function removeDurably(file: string, label: Label): void {
   step(label, 'remove', file)
-  fs.rmSync(file, { force: true })
+  patiently(() => fs.rmSync(file, { force: true }))
   syncDirectory(path.dirname(file), label)
 }
 
@@ -253,9 +266,9 @@ export function freeBytes(directory: string): number {
 /** Opens for writing (created 0600). `flags` as in fs.open; `keep`: created when it is not there, else as it is. */
 export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a' | 'keep', label: Label): number {
   step(label, 'open', file)
-  const isNew = restrict !== undefined && !fs.existsSync(file)
+  const isNew = extension !== undefined && !fs.existsSync(file)
   const fd = fs.openSync(file, flags === 'keep' ? fs.constants.O_RDWR | fs.constants.O_CREAT : flags, fileMode)
-  if (isNew) restrict?.(file)
+  if (isNew) extension?.restrict(file)
   step(label, 'opened', file, fd)
   return fd
 }
@@ -264,7 +277,7 @@ export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a' | 'k
 export async function openHandle(file: string, flags: 'wx' | 'r+', label: Label): Promise<fs.promises.FileHandle> {
   step(label, 'open', file)
   const handle = await fs.promises.open(file, flags, fileMode)
-  if (flags === 'wx') restrict?.(file)
+  if (flags === 'wx') extension?.restrict(file)
   step(label, 'opened', file, handle.fd)
   return handle
 }

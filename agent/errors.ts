@@ -68,7 +68,8 @@ export function isDiskFull(error: unknown): boolean {
   for (let at = error; at != null; at = (at as { cause?: unknown }).cause) {
     if (at instanceof DaemonGuardError && at.exitCode === ExitCode.full) return true
     if (['ENOSPC', 'EDQUOT'].includes(codeOf(at) ?? '')) return true
-    if (/No space left on device|[Qq]uota exceeded|failed to offload data block/.test(messageOf(at))) return true
+    if (/No space left on device|not enough space on the disk|[Qq]uota exceeded|failed to offload data block/.test(messageOf(at)))
+      return true
   }
   return false
 }

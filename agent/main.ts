@@ -51,7 +51,7 @@ daemonguard COMMAND [options]
 
 ${visible.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).join('\n')}
 
-  -c, --config FILE  the configuration (default: ./config.yaml, then /etc/daemonguard/config.yaml)
+  -c, --config FILE  the configuration (default: ./config.yaml, then ${process.platform === 'win32' ? '%ProgramData%\\DaemonGuard\\config.yaml' : '/etc/daemonguard/config.yaml'})
   --json             facts as JSON, for every command that prints facts
   -h, --help         this text, or that of a command
   --version          the version

@@ -10,10 +10,10 @@ import { acquireLock } from './lock.ts'
 import type { Log } from './log.ts'
 import type { Paths } from './paths.ts'
 import type { Incident } from './plugin.ts'
-import { keepPrivate } from './private.ts'
 import { listSnapshots, snapshotSource, type UsableSnapshot, verifySnapshot } from './snapshots.ts'
 import { isAlive } from './supervisor/process.ts'
 import { replaceDatabase, type SnapshotSource } from './supervisor/restore.ts'
+import { prepareDisk } from './windows/disk.ts'
 
 export interface RestoreResult {
   /** The snapshot now in place. */
@@ -84,7 +84,7 @@ export async function pickSnapshot(
 
 /** Restores while no agent runs: ends an engine that still serves, replaces the file, and leaves the replay to the next start. */
 export async function restoreOffline(paths: Paths, name: string | undefined, log: Log, clock: Clock = systemClock): Promise<RestoreResult> {
-  keepPrivate()
+  prepareDisk()
   const agentLock = acquireLock(paths.agentLock, 'agent')
   try {
     const snapshot = await pickSnapshot(paths, name)

@@ -24,9 +24,9 @@ import { unreplayedPart } from '../duckfile/wal.ts'
 import { codeOf, DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { acquireLock } from '../lock.ts'
 import { type Paths, pathsOf } from '../paths.ts'
-import { keepPrivate } from '../private.ts'
 import { snapshotFile } from '../snapshots.ts'
 import { step } from '../step.ts'
+import { prepareDisk } from '../windows/disk.ts'
 import { Database, replayForeignWal } from './duckdb.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
@@ -50,7 +50,7 @@ interface Plan {
 export async function runAdopt(config: Config): Promise<number> {
   process.umask(0o077)
   const paths = pathsOf(config)
-  keepPrivate()
+  prepareDisk()
   ensureDirectory(paths.data, 'ADOPTION:DIRECTORY')
   const lock = acquireLock(paths.engineLock, 'engine')
   try {

@@ -13,8 +13,8 @@ import { acquireLock } from '../lock.ts'
 import { createLog, type Log } from '../log.ts'
 import { type Paths, pathsOf } from '../paths.ts'
 import type { EngineStatus } from '../plugin.ts'
-import { keepPrivate } from '../private.ts'
 import { version } from '../runtime.ts'
+import { prepareDisk } from '../windows/disk.ts'
 import { ownHandle } from '../windows/open-file.ts'
 import { Access } from './access.ts'
 import { gateTimeout } from './block.ts'
@@ -60,7 +60,7 @@ export async function runEngine(config: Config): Promise<number> {
   const log = createLog({ name: 'engine', level: config.agent.log.level, format: 'json' })
   // DuckDB creates its own files: nobody else may read them.
   process.umask(0o077)
-  keepPrivate()
+  prepareDisk()
   ensureDirectory(paths.data, 'ENGINE:DIRECTORY')
   const lock = acquireLock(paths.engineLock, 'engine')
   const { cpu_cores: cores, memory } = config.engine

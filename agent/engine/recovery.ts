@@ -173,7 +173,8 @@ function cannotOpen(cause: unknown, file: string, create: boolean): DaemonGuardE
   const holder = /(?:Conflicting lock is held in|PID)\D*(\d+)/i.exec(message)?.[1]
   // Windows says it in the words of its own language.
   if (process.platform === 'win32' ? isInUse(file) : /could not set lock|conflicting lock/i.test(message)) return inUse(file, holder, cause)
-  const environment = create || /permission denied|no space left|too many open files|out of memory|disk quota/i.test(message)
+  const environment =
+    create || /cannot open file|permission denied|no space left|too many open files|out of memory|disk quota/i.test(message)
   return new DaemonGuardError(`DuckDB cannot open the database file: ${message}`, {
     where: file,
     hint: environment ? 'daemonguard check' : 'the agent restores the newest snapshot by itself; or daemonguard restore',

@@ -52,8 +52,17 @@ export function endingOf(code: number | null, signal: NodeJS.Signals | null): En
     const name = faults.includes(signal) ? 'crashed' : 'killed'
     return { name, code, signal, text: `${name} by ${signal}` }
   }
-  const [name, meaning] = namedCodes[code ?? -1] ?? ['failed', 'it could not start or go on']
+  const [name, meaning] = namedCodes[code ?? -1] ?? (process.platform === 'win32' ? onWindows(code ?? -1) : failed)
   return { name, code, signal, text: `exit code ${code} (${meaning})` }
+}
+
+const failed: [EndingName, string] = ['failed', 'it could not start or go on']
+
+/** Windows has no signals: a fault's code is an NTSTATUS of severity "error" (Node's own abort: 134), and who ends a process gives its code, most often 1. */
+function onWindows(code: number): [EndingName, string] {
+  if (code >= 0xc0000000) return ['crashed', `0x${code.toString(16)}`]
+  if (code === 134) return ['crashed', 'Node ended itself']
+  return code === 1 ? ['failed', 'it could not start or go on, or was ended from outside'] : failed
 }
 
 /** The end of a process that was not our child. */

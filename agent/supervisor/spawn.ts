@@ -8,6 +8,7 @@ import fs from 'node:fs'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openLog } from '../log-file.ts'
+import { isInJob, type Program, spawnOutsideJob } from '../windows/breakaway.ts'
 import { type Ending, endingOf, gone } from './endings.ts'
 import { isAlive } from './process.ts'
 
@@ -25,6 +26,9 @@ export interface EngineProcess {
 export function spawnEngine(options: { command: string; args: string[]; cwd: string; logFile: string; log: Log }): EngineProcess {
   const output = outputOf(options.logFile, options.log)
   try {
+    const outside =
+      process.platform === 'win32' && isInJob() ? outsideJob({ ...options, env: engineEnvironment(), output }, options.log) : null
+    if (outside !== null) return outside
     const child = spawn(options.command, options.args, {
       cwd: options.cwd,
       detached: true,
@@ -42,6 +46,17 @@ export function spawnEngine(options: { command: string; args: string[]; cwd: str
     return track({ pid: child.pid ?? 0, adopted: false, ended, ending: null })
   } finally {
     if (output !== undefined) fs.closeSync(output)
+  }
+}
+
+/** Null where the job that the agent is in lets nobody go: an engine that may end with its agent is better than none. */
+function outsideJob(program: Program, log: Log): EngineProcess | null {
+  try {
+    const { pid, ended } = spawnOutsideJob(program)
+    return track({ pid, adopted: false, ended: ended.then((code) => endingOf(code, null)), ending: null })
+  } catch (error) {
+    log.warn(`the engine shares the job object of its agent, and ends with it if that is what the job is for: ${messageOf(error)}`)
+    return null
   }
 }
 

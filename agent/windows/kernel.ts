@@ -29,6 +29,7 @@ function load() {
     createFile: library.func(
       'intptr_t CreateFileW(str16 name, uint32_t access, uint32_t share, void *security, uint32_t disposition, uint32_t flags, intptr_t template)',
     ) as (name: string, access: number, share: number, security: null, disposition: number, flags: number, template: Handle) => Handle,
+    flush: library.func('int FlushFileBuffers(intptr_t handle)') as (handle: Handle) => number,
     closeHandle: library.func('int CloseHandle(intptr_t handle)') as (handle: Handle) => number,
     lockFile: library.func(
       'int LockFileEx(intptr_t file, uint32_t flags, uint32_t zero, uint32_t low, uint32_t high, void *overlapped)',
@@ -39,7 +40,8 @@ function load() {
     ) => number,
     duplicateHandle: library.func(
       'int DuplicateHandle(intptr_t from, intptr_t handle, intptr_t to, void *copy, uint32_t access, int inherit, uint32_t options)',
-    ) as (from: Handle, handle: Handle, to: Handle, copy: Buffer, access: number, inherit: 0, options: number) => number,
+    ) as (from: Handle, handle: Handle, to: Handle, copy: Buffer, access: number, inherit: 0 | 1, options: number) => number,
+    handleOf: koffi.load(null).func('intptr_t uv_get_osfhandle(int fd)') as (fd: number) => Handle,
     /** A descriptor of Node's out of a handle, which is closed with it (libuv, in Node's own executable). */
     openDescriptor: koffi.load(null).func('int uv_open_osfhandle(intptr_t handle)') as (handle: Handle) => number,
     lastError: library.func('uint32_t GetLastError()') as () => number,
@@ -71,6 +73,26 @@ function load() {
       all: Buffer,
     ) => number,
     setAffinity: library.func('int SetProcessAffinityMask(intptr_t process, uint64_t mask)') as (process: Handle, mask: bigint) => number,
+    inJob: library.func('int IsProcessInJob(intptr_t process, intptr_t job, void *result)') as (
+      process: Handle,
+      job: 0,
+      result: Buffer,
+    ) => number,
+    createProcess: library.func(
+      'int CreateProcessW(str16 program, str16 line, void *process, void *thread, int inherit, uint32_t flags, void *environment, str16 directory, void *startup, void *information)',
+    ) as (
+      program: string,
+      line: string,
+      process: null,
+      thread: null,
+      inherit: 0 | 1,
+      flags: number,
+      environment: Buffer,
+      directory: string,
+      startup: Buffer,
+      information: Buffer,
+    ) => number,
+    exitCode: library.func('int GetExitCodeProcess(intptr_t process, void *code)') as (process: Handle, code: Buffer) => number,
     processTimes: library.func('int GetProcessTimes(intptr_t process, void *created, void *ended, void *kernel, void *user)') as (
       process: Handle,
       ...times: Buffer[]

@@ -24,7 +24,7 @@ test.before(async () => {
     'watchdog: { max_restarts: 1000 }',
     'integrity-scanner: { schedule: "*/3 * * * * *", max_read_rate: 1MB, snapshots: { keep: 2 } }',
   ])
-  await host.start()
+  await host.start({ inJob: true })
 })
 
 test.after(async () => {
@@ -102,17 +102,18 @@ test('the file is scanned and copied while DuckDB has it open and trades go on',
 })
 
 test('an engine that dies while its file is read is replaced at once', async () => {
-  const agent = host.agent?.pid as number
+  const [agent] = host.agents()
   const reads = () => fs.readdirSync(`/proc/${agent}/fd`).some((fd) => linkOf(`/proc/${agent}/fd/${fd}`).endsWith('.duckdb'))
   await waitFor('the agent reads the file', reads, { every: 2 })
   kill(host.engine())
   await platform.acknowledges(10)
 })
 
-test('a killed agent disturbs nobody, and the next one adopts the engine', async () => {
+test('an agent that is killed, with the job object that it was in, disturbs nobody, and the next one adopts the engine', async () => {
   const engine = host.engine()
   kill(host.agent?.pid as number)
   await host.agent?.exited
+  await waitFor('its job object has ended with it', () => host.agents().length === 0)
   await platform.acknowledges(50)
   assert.is((await host.command('status')).code, 3, 'unguarded')
   await host.start()

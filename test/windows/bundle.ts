@@ -8,9 +8,9 @@ import { windowsNodeVersion, windowsPath } from '../support/wine.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 
-/** Writes it into `directory` and resolves with its path. */
-export async function bundleForWindows(directory: string): Promise<string> {
-  const file = path.join(directory, 'daemonguard.cjs')
+/** Writes the program that begins in `entry` into `directory` and resolves with its path. */
+export async function bundleForWindows(entry: string, directory: string): Promise<string> {
+  const file = path.join(directory, `${path.basename(entry, '.ts')}.cjs`)
   const addons: Record<string, string> = {
     '@duckdb/node-bindings': path.join(packageDirectory('@duckdb/node-bindings-win32-x64'), 'duckdb.node'),
     '@koromix/koffi-win32-x64': path.join(packageDirectory('@koromix/koffi-win32-x64'), 'win32_x64/koffi.node'),
@@ -34,7 +34,7 @@ export async function bundleForWindows(directory: string): Promise<string> {
     },
   }
   await esbuild.build({
-    entryPoints: [path.join(root, 'agent/main.ts')],
+    entryPoints: [path.join(root, entry)],
     outfile: file,
     bundle: true,
     absWorkingDir: root,

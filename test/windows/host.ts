@@ -13,6 +13,11 @@ import { bundleForWindows } from './bundle.ts'
 
 export const patience = 60_000
 
+interface Programs {
+  program: string
+  jobbed: string
+}
+
 export class WindowsHost {
   readonly wine: Wine
   readonly directory: string
@@ -20,12 +25,13 @@ export class WindowsHost {
   readonly config: string
   readonly port: number
   readonly statusPort: number
-  #program: string
+  #programs: Programs
   agent: WindowsProgram | undefined
+  #launcher = 0
 
-  private constructor(wine: Wine, program: string, directory: string, port: number, statusPort: number) {
+  private constructor(wine: Wine, programs: Programs, directory: string, port: number, statusPort: number) {
     this.wine = wine
-    this.#program = program
+    this.#programs = programs
     this.directory = directory
     this.data = path.join(directory, 'data')
     this.config = path.join(directory, 'config.yaml')
@@ -36,8 +42,9 @@ export class WindowsHost {
   /** Makes a Windows and the program; nothing runs yet. `plugins`: lines of the config's `plugins`. */
   static async prepare(plugins: readonly string[]): Promise<WindowsHost> {
     const directory = temporaryDirectory('h')
-    const [wine, program, port, statusPort] = await Promise.all([Wine.boot(), bundleForWindows(directory), freePort(), freePort()])
-    const host = new WindowsHost(wine, program, directory, port, statusPort)
+    const bundles = ['agent/main.ts', 'test/windows/jobbed.ts'].map((entry) => bundleForWindows(entry, directory))
+    const [wine, port, statusPort, program, jobbed] = await Promise.all([Wine.boot(), freePort(), freePort(), ...bundles])
+    const host = new WindowsHost(wine, { program, jobbed } as Programs, directory, port, statusPort)
     const lines = [
       `agent: { name: windows, data_dir: data, listen: "127.0.0.1:${statusPort}", log: { level: debug, format: json } }`,
       `engine: { listen: "127.0.0.1:${port}", cpu_cores: 1, memory: 1GB }`,
@@ -48,15 +55,16 @@ export class WindowsHost {
     return host
   }
 
-  /** Starts an agent and waits until an engine serves. */
-  async start(): Promise<void> {
-    const agent = this.wine.node(this.#program, 'run', '-c', this.config)
-    this.agent = agent
+  /** Starts an agent and waits until an engine serves. `inJob`: in a job object that ends with the process that has made it, which `agent` is then. */
+  async start({ inJob = false } = {}): Promise<void> {
+    const { program, jobbed } = this.#programs
+    this.agent = this.wine.node(...(inJob ? [jobbed] : []), program, 'run', '-c', this.config)
+    this.#launcher = inJob ? this.agent.pid : 0
     await this.until('an engine serves', ({ engine }) => engine.state === 'up')
   }
 
   async command(...args: string[]): Promise<Exit & { stdout: string; stderr: string }> {
-    return await ending(this.wine.node(this.#program, ...args, '-c', this.config))
+    return await ending(this.wine.node(this.#programs.program, ...args, '-c', this.config))
   }
 
   /** Runs a command that prints facts and must end with `code`; resolves with them. */
@@ -85,6 +93,11 @@ export class WindowsHost {
       throw new Error(`${error.message}: ${String(error.cause)}\n${JSON.stringify(last, null, 1)}\n${this.describe()}`)
     })
     return last as StatusReport
+  }
+
+  /** This machine's pids of the agents that run. */
+  agents(): number[] {
+    return this.wine.processes(windowsPath(this.#programs.program), 'run', windowsPath(this.config)).filter((pid) => pid !== this.#launcher)
   }
 
   /** This machine's pids of the engines that run. */
@@ -144,7 +157,11 @@ export class Platform {
   /** Resolves when `count` more have been acknowledged. */
   async acknowledges(count: number): Promise<void> {
     const goal = this.acknowledged.length + count
-    await waitFor(`${count} more trades are acknowledged`, () => this.acknowledged.length >= goal, { deadline: patience, every: 5 })
+    await waitFor(`${count} more trades are acknowledged`, () => this.acknowledged.length >= goal, { deadline: patience, every: 5 }).catch(
+      (error: Error) => {
+        throw new Error(`${error.message}; after trade ${this.acknowledged.at(-1)}\n${this.#host.describe()}`)
+      },
+    )
   }
 
   async stop(): Promise<void> {
