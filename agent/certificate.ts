@@ -3,6 +3,7 @@
 import { createHash, createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import fs from 'node:fs'
 import { codeOf } from './errors.ts'
+import { lookAt } from './shell.ts'
 import { exposure } from './values.ts'
 
 export interface CertificateFiles {
@@ -42,7 +43,7 @@ export function readIdentity(files: CertificateFiles, now: number): { identity?:
       pem = fs.readFileSync(name, 'utf8')
     } catch (error) {
       const reason = { ENOENT: 'there is no such file', EACCES: 'permission denied', EISDIR: 'it is a directory' }[codeOf(error) ?? '']
-      flaw(file, `${name}: ${reason ?? 'it cannot be read'}`, `ls -l ${name}`)
+      flaw(file, `${name}: ${reason ?? 'it cannot be read'}`, lookAt(name))
       return undefined
     }
     try {

@@ -14,6 +14,7 @@ import { freeBytes } from './disk.ts'
 import { connectTo } from './endpoint.ts'
 import { codeOf } from './errors.ts'
 import { pathsOf } from './paths.ts'
+import { freeSpace, lookAt, lookAtDirectory, whoListens } from './shell.ts'
 import { type Address, exposure } from './values.ts'
 import { looksLikeVerifier } from './verifier.ts'
 
@@ -75,7 +76,7 @@ function checkDirectory(directory: string, key: KeyPath, report: Report): string
     try {
       found = fs.statSync(existing, { throwIfNoEntry: false })
     } catch {
-      report(key, `${directory}: permission denied`, `ls -ld ${path.dirname(existing)}`)
+      report(key, `${directory}: permission denied`, lookAtDirectory(path.dirname(existing)))
       return undefined
     }
     if (found !== undefined || path.dirname(existing) === existing) break
@@ -83,7 +84,7 @@ function checkDirectory(directory: string, key: KeyPath, report: Report): string
   }
   const creating = existing === directory ? '' : `, so that ${directory} cannot be created`
   if (found !== undefined && !found.isDirectory()) {
-    report(key, `${existing} is not a directory${creating}`, `move it away, or choose another path: ls -ld ${existing}`)
+    report(key, `${existing} is not a directory${creating}`, `move it away, or choose another path: ${lookAtDirectory(existing)}`)
     return undefined
   }
   const refused = accessError(existing, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK)
@@ -92,7 +93,11 @@ function checkDirectory(directory: string, key: KeyPath, report: Report): string
   report(
     key,
     `${existing} ${why}${creating}`,
-    creating === '' ? `ls -ld ${existing}` : `create it for this user: sudo install -d -m 700 -o $(id -un) ${directory}`,
+    creating === ''
+      ? lookAtDirectory(existing)
+      : process.platform === 'win32'
+        ? `create it for this user: mkdir "${directory}"`
+        : `create it for this user: sudo install -d -m 700 -o $(id -un) ${directory}`,
   )
   return undefined
 }
@@ -122,7 +127,7 @@ function checkSpace(directory: string, key: KeyPath, needed: number, report: Rep
   report(
     key,
     `only ${megabytes(free)} are free on the disk of ${directory}, at least ${megabytes(needed)} are needed`,
-    `free some, or choose another disk: df -h ${directory}`,
+    `free some, or choose another disk: ${freeSpace(directory)}`,
   )
 }
 
@@ -154,7 +159,7 @@ function checkDatabase(config: Config, report: Report): void {
   if (stat === undefined) return
   if (!stat.isFile()) report(key, `${database} is not a file`, 'name a .duckdb file, existing or new')
   else if (accessError(database, fs.constants.R_OK | fs.constants.W_OK) !== undefined) {
-    report(key, `${database} is not readable and writable for this user`, `ls -l ${database}`)
+    report(key, `${database} is not readable and writable for this user`, lookAt(database))
   }
 }
 
@@ -169,8 +174,8 @@ function statOf(file: string): fs.Stats | undefined {
 function checkReadable(file: string, key: KeyPath, report: Report): void {
   const refused = accessError(file, fs.constants.R_OK)
   if (refused === 'ENOENT' || refused === 'ENOTDIR')
-    report(key, `there is no file ${file}`, `its path is read from the directory of the config: ls ${file}`)
-  else if (refused !== undefined) report(key, `${file} is not readable for this user`, `ls -l ${file}`)
+    report(key, `there is no file ${file}`, `its path is read from the directory of the config: ${lookAt(file)}`)
+  else if (refused !== undefined) report(key, `${file} is not readable for this user`, lookAt(file))
   else if (!fs.statSync(file).isFile()) report(key, `${file} is not a file`, 'name a file of SQL statements')
 }
 
@@ -197,7 +202,7 @@ async function checkPort(address: Address, key: KeyPath, own: { socket: string; 
       report(
         key,
         `port ${address.port} is in use by another program`,
-        `choose another port, or see who has it: ss -ltnp 'sport = :${address.port}'`,
+        `choose another port, or see who has it: ${whoListens(address.port)}`,
       )
   } else if (refused === 'EADDRNOTAVAIL' || refused === 'ENOTFOUND' || refused === 'EAI_AGAIN') {
     report(key, `${address.host} is no address of this machine`, 'write 127.0.0.1 as its host')

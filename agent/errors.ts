@@ -3,6 +3,8 @@
  * Exit codes are part of the public contract (design: 0 ok; 1 failed; 2 usage; 3 unknown; 78 bad configuration).
  */
 
+import { freeSpace } from './shell.ts'
+
 export const ExitCode = {
   ok: 0,
   failed: 1,
@@ -83,7 +85,7 @@ export async function tellingFullDisk<T>(work: Promise<T>): Promise<T> {
     const known = error instanceof DaemonGuardError ? error : undefined
     throw new DaemonGuardError(messageOf(error), {
       where: known?.where,
-      hint: known?.hint ?? 'free space on this disk: df -h',
+      hint: known?.hint ?? `free space on this disk: ${freeSpace()}`,
       exitCode: ExitCode.full,
       cause: error,
     })

@@ -19,6 +19,7 @@ import { DamagedFileError, MovedFileError, type ReadOptions, UnreadableFileError
 import { DaemonGuardError, ExitCode, messageOf } from './errors.ts'
 import { removeLeftovers } from './leftovers.ts'
 import type { EngineControl } from './plugin.ts'
+import { freeSpace } from './shell.ts'
 import { step } from './step.ts'
 
 const manifestSchema = z.object({
@@ -262,7 +263,7 @@ function requireSpace(directory: string, needed: number, what: string): void {
   if (free >= needed) return
   throw new DaemonGuardError(`too little disk space for ${what}: ${megabytes(needed)} are needed, ${megabytes(free)} are free`, {
     where: directory,
-    hint: `free some: du -sh ${directory}/*`,
+    hint: process.platform === 'win32' ? `free some: ${freeSpace(directory)}` : `free some: du -sh ${directory}/*`,
     exitCode: ExitCode.full,
   })
 }

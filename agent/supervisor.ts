@@ -16,6 +16,7 @@ import type { EngineHello, RecoveryReport } from './control-protocol.ts'
 import { DaemonGuardError, messageOf } from './errors.ts'
 import { rotateLog } from './log-file.ts'
 import type { EngineSupervisor } from './plugin.ts'
+import { whoIs } from './shell.ts'
 import type { EngineConnection } from './supervisor/adopt.ts'
 import { type RestartLimits, stablePeriodMs } from './supervisor/backoff.ts'
 import { gone } from './supervisor/endings.ts'
@@ -359,7 +360,7 @@ export class Supervisor implements EngineSupervisor {
         await how(own ?? adoptedProcess(connection.hello.pid, closed), connection)
         connection.close()
       } else if (found.kind === 'blocked' && isAlive(found.pid)) {
-        if (!found.ours) throw new DaemonGuardError(`process ${found.pid} is in the way: ${found.why}`, { hint: `ps -fp ${found.pid}` })
+        if (!found.ours) throw new DaemonGuardError(`process ${found.pid} is in the way: ${found.why}`, { hint: `${whoIs(found.pid)}` })
         await killProcess(
           others.find((process) => process.pid === found.pid) ?? adoptedProcess(found.pid, Promise.resolve()),
           options.clock,

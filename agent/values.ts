@@ -10,6 +10,7 @@ import net from 'node:net'
 import path from 'node:path'
 import * as cronParser from 'node-cron'
 import { z } from 'zod'
+import { lookAt } from './shell.ts'
 
 /** What a parser says instead of a value: what is wrong, and what to write. */
 export class Mistake {
@@ -170,7 +171,7 @@ function readSecret(text: string): string | Mistake {
   } catch (error) {
     const reason =
       { ENOENT: 'there is no such file', EACCES: 'permission denied' }[String((error as NodeJS.ErrnoException).code)] ?? 'it cannot be read'
-    return new Mistake(`the secret file ${file}: ${reason}`, `make it readable for this user: ls -l ${file}`)
+    return new Mistake(`the secret file ${file}: ${reason}`, `make it readable for this user: ${lookAt(file)}`)
   }
 }
 

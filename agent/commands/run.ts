@@ -64,7 +64,9 @@ function onSignals(agent: Agent, configFile: string | undefined): void {
     agent.requestStop({ engine: false })
   }
   process.on('SIGTERM', stop).on('SIGINT', stop)
-  process.on('SIGHUP', () => void reload(agent, configFile))
+  // On Windows it says that the console is being closed: the system ends this process in a moment.
+  if (process.platform === 'win32') process.on('SIGHUP', stop).on('SIGBREAK', stop)
+  else process.on('SIGHUP', () => void reload(agent, configFile))
 }
 
 /**

@@ -3,6 +3,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { codeOf } from '../errors.ts'
+import { lookAt } from '../shell.ts'
 import type { Environment } from './expand.ts'
 import { ConfigError } from './problem.ts'
 
@@ -47,9 +48,9 @@ function readText(file: string): string | undefined {
     const code = codeOf(error)
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
     if (code === 'EISDIR') throw fault(file, 'it is a directory', `name the file in it: -c ${path.join(file, 'config.yaml')}`)
-    if (code === 'EACCES' || code === 'EPERM') throw fault(file, 'permission denied', `make it readable for this user: ls -l ${file}`)
+    if (code === 'EACCES' || code === 'EPERM') throw fault(file, 'permission denied', `make it readable for this user: ${lookAt(file)}`)
     if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') throw fault(file, 'it is not UTF-8 text', `see what it is: file ${file}`)
-    throw fault(file, `it cannot be read (${code ?? 'unknown error'})`, `ls -l ${file}`)
+    throw fault(file, `it cannot be read (${code ?? 'unknown error'})`, lookAt(file))
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { controlProtocol } from '../control-protocol.ts'
 import { isDiskFull, messageOf } from '../errors.ts'
+import { freeSpace, whoIs } from '../shell.ts'
 import { snapshotSource } from '../snapshots.ts'
 import type { EngineConnection } from './adopt.ts'
 import { stablePeriodMs } from './backoff.ts'
@@ -105,7 +106,7 @@ export class Ladder {
   /** No count, and no end to it: nothing helps but space, and with that everything goes on by itself. */
   async #waitForSpace(message: string, signal: AbortSignal): Promise<'again' | 'ended'> {
     const { clock, alert } = this.#situation.options
-    const hint = 'free space: df -h; it goes on by itself'
+    const hint = `free space: ${freeSpace()}; it goes on by itself`
     this.#situation.become('recovering', message, hint)
     this.#situation.settled.resolve()
     if (!this.#situation.outage.isSaid(hint)) {
@@ -293,7 +294,7 @@ export class Ladder {
     const { clock, log, alert, paths } = situation.options
     const obstacle: Obstacle = { pid: way.pid, ours: way.ours, why: way.why, kill: null }
     const describe = () => `${obstacle.pid === null ? 'a process' : `process ${obstacle.pid}`} is in the way of the engine: ${obstacle.why}`
-    const hint = `ps -fp ${obstacle.pid ?? '…'}; an engine of ${paths.data} is ended by: daemonguard stop --engine`
+    const hint = `${whoIs(obstacle.pid ?? '…')}; an engine of ${paths.data} is ended by: daemonguard stop --engine`
     situation.obstacle = obstacle
     situation.become('down', describe(), hint)
     situation.settled.resolve()

@@ -3,6 +3,7 @@
 import type { Clock } from '../clock.ts'
 import { DaemonGuardError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { whoIs } from '../shell.ts'
 import type { EngineConnection } from './adopt.ts'
 import { gone } from './endings.ts'
 import { isAlive } from './process.ts'
@@ -18,7 +19,7 @@ export async function killProcess(engine: EngineProcess, clock: Clock): Promise<
   send(engine, 'SIGKILL')
   if (await endsWithin(engine, killGraceMs, clock)) return
   throw new DaemonGuardError(`the engine (pid ${engine.pid}) does not end, not even by SIGKILL`, {
-    hint: `ps -o pid,stat,wchan:30,cmd -p ${engine.pid}`,
+    hint: process.platform === 'win32' ? whoIs(engine.pid) : `ps -o pid,stat,wchan:30,cmd -p ${engine.pid}`,
   })
 }
 
