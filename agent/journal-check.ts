@@ -68,7 +68,7 @@ function verifyOnce(directory: string, { mark, exact }: ReturnType<typeof markOf
   const segments = listSegments(directory)
   const walk: Walk = { result, durable: exact && mark !== undefined ? mark.seq : Number.POSITIVE_INFINITY, reached: null }
   for (const [index, segment] of segments.entries()) {
-    const tail = verifySegment(segment, walk)
+    const tail = verifySegment(segment, walk, index === segments.length - 1)
     if (tail === undefined) continue
     if (index === segments.length - 1) result.tail = tail
     else result.damage.push(tail)
@@ -106,6 +106,9 @@ interface Walk {
   readonly durable: number
   /** The seq up to which everything has been there, or is known to be missing; null before the first segment. */
   reached: number | null
+  /** Of the first segment that says it. */
+  databaseId: string | undefined
+  readonly mark: Mark | undefined
 }
 
 /** The seqs up to `seq` have been: what was not met of them is missing. What lay before the first segment has been deleted by retention. */
@@ -115,8 +118,17 @@ function reach(walk: Walk, seq: number): void {
   walk.reached = Math.max(walk.reached, seq)
 }
 
+/** What is wrong with a segment's header; undefined when nothing is. */
+function headerDamage(header: SegmentReader['header'], firstSeq: number, walk: Walk): string | undefined {
+  if (header === undefined) return 'its header is missing or damaged'
+  if (header.firstSeq !== firstSeq) return `its header says that it begins with seq ${header.firstSeq}`
+  walk.databaseId ??= header.databaseId
+  if (header.databaseId !== walk.databaseId) return `it belongs to database ${header.databaseId}, the first one to ${walk.databaseId}`
+  return undefined
+}
+
 /** Adds what is wrong in the middle to the result; gives back what is wrong at the segment's end, after its last whole batch. */
-function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk): JournalFinding | undefined {
+function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk, isLast: boolean): JournalFinding | undefined {
   const { result } = walk
   let reader: SegmentReader
   try {
@@ -132,10 +144,18 @@ function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk): Jour
   // It begins while what comes before it may still be on its way into the one before.
   reach(walk, Math.min(begin - 1, walk.durable))
   try {
-    if (reader.header === undefined) result.damage.push({ file, offset: 0, reason: 'its header is missing or damaged' })
+    const isUnborn = isLast && (walk.mark?.seq ?? 0) < begin && reader.tail(0).every((byte) => byte === 0)
+    const reason = isUnborn ? undefined : headerDamage(reader.header, begin, walk)
+    if (reason !== undefined) result.damage.push({ file, offset: 0, reason })
+    let expected = begin
     for (;;) {
       const found = reader.next()
       if (found.kind === 'end') return undefined
+      if (found.kind === 'batch' && found.header.firstSeq < expected) {
+        const reason = `seq ${found.header.firstSeq} stands where at least ${expected} was expected`
+        result.damage.push({ file, offset: found.offset, reason })
+        continue
+      }
       if (found.kind === 'bad') {
         const finding = { file, offset: found.offset, reason: found.reason }
         const next = reader.resume(found.offset)
@@ -144,6 +164,7 @@ function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk): Jour
         continue
       }
       const { firstSeq, count, length } = found.header
+      expected = firstSeq + count
       reach(walk, firstSeq - 1)
       try {
         decodeBatch(found.bytes, found.header, path.dirname(file))

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
 import { DaemonGuardError, ExitCode } from '../errors.ts'
+import { listSegments } from '../journal/segment.ts'
 import { readTransactions } from '../journal/transactions.ts'
 import { durableSeqOf, type JournalVerdict, plainChanges, verifyJournal } from '../journal-check.ts'
 import { bytes, toJson } from '../status-report.ts'
@@ -13,7 +14,8 @@ import { locate } from './configuration.ts'
 const command: Command = {
   usage: 'journal cat|verify [DIR] [--from SEQ] [--to SEQ] [--json] [-c FILE]',
   help: [
-    'cat     prints every change as one JSON object on a line of its own: seq, time, kind, table, row (or key, or sql).',
+    'cat     prints every change as one JSON object on a line of its own: seq, time, kind, table, row (or key, or sql);',
+    '        what cannot be read is told on stderr and passed over, with the exit code that verify has.',
     'verify  reads every batch and checks its checksum. Exit codes: 0 clean; 1 damaged; 3 the end is no whole batch, and',
     '        after a restart of the machine nobody can say whether it was acknowledged (the next start of the engine reports it).',
     'DIR is a journal directory; without it, the journal of the configuration.',
@@ -44,8 +46,10 @@ async function choose(call: Call, directory: string | undefined): Promise<string
 function verify(call: Call, journal: string): number {
   const result = verifyJournal(journal)
   print(call, { journal, ...result }, describe(journal, result))
-  return { clean: ExitCode.ok, damaged: ExitCode.failed, inconclusive: ExitCode.unknown }[result.verdict]
+  return exitCodes[result.verdict]
 }
+
+const exitCodes = { clean: ExitCode.ok, damaged: ExitCode.failed, inconclusive: ExitCode.unknown } as const
 
 function describe(journal: string, result: JournalVerdict): string[] {
   const range = result.firstSeq === null ? 'no transactions' : `seq ${result.firstSeq} to ${result.lastSeq}`
@@ -60,20 +64,32 @@ function describe(journal: string, result: JournalVerdict): string[] {
 
 async function cat(call: Call, journal: string): Promise<number> {
   const from = seqOption(call, 'from') ?? 1
-  const to = Math.min(seqOption(call, 'to') ?? Number.MAX_SAFE_INTEGER, durableSeqOf(journal) ?? Number.MAX_SAFE_INTEGER)
+  const durable = durableSeqOf(journal)
+  const to = Math.min(seqOption(call, 'to') ?? Number.MAX_SAFE_INTEGER, durable ?? Number.MAX_SAFE_INTEGER)
   let damaged = false
-  const onDamage = ({ file, offset, reason }: { file: string; offset: number; reason: string }) => {
+  const tell = (what: string) => {
     damaged = true
-    process.stderr.write(`daemonguard: ${reason} (${file}, byte ${offset})\n  hint: daemonguard journal verify\n`)
+    process.stderr.write(`daemonguard: ${what}\n  hint: daemonguard journal verify\n`)
   }
-  for (const transaction of readTransactions(journal, from, to, onDamage)) {
+  // What lay before the first segment has been deleted by retention.
+  let expected = Math.max(from, listSegments(journal)[0]?.firstSeq ?? from)
+  const reach = (seq: number) => {
+    if (seq > expected) tell(`seq ${expected} to ${seq - 1} cannot be read`)
+    expected = Math.max(expected, seq)
+  }
+  for (const transaction of readTransactions(journal, from, to, ({ file, offset, reason }) =>
+    tell(`${reason} (${file}, byte ${offset})`),
+  )) {
+    reach(transaction.seq)
     for (const change of plainChanges(transaction)) {
       if (!process.stdout.write(`${toJson(change)}\n`)) await once(process.stdout, 'drain')
     }
+    expected = transaction.seq + 1
     // Beyond it lie bytes that are still being written.
     if (transaction.seq >= to) break
   }
-  return damaged ? ExitCode.failed : ExitCode.ok
+  if (durable !== undefined) reach(to + 1)
+  return damaged ? exitCodes[verifyJournal(journal).verdict] || ExitCode.failed : ExitCode.ok
 }
 
 function seqOption(call: Call, name: 'from' | 'to'): number | undefined {
