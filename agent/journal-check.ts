@@ -66,7 +66,13 @@ function verifyOnce(directory: string, { mark, exact }: ReturnType<typeof markOf
     gaps: [],
   }
   const segments = listSegments(directory)
-  const walk: Walk = { result, durable: exact && mark !== undefined ? mark.seq : Number.POSITIVE_INFINITY, reached: null }
+  const walk: Walk = {
+    result,
+    durable: exact && mark !== undefined ? mark.seq : Number.POSITIVE_INFINITY,
+    reached: null,
+    databaseId: undefined,
+    mark,
+  }
   for (const [index, segment] of segments.entries()) {
     const tail = verifySegment(segment, walk, index === segments.length - 1)
     if (tail === undefined) continue

@@ -290,7 +290,7 @@ for (const [what, kind] of Object.entries(kinds)) {
     const [first, second, ...rest] = verified.out.trimEnd().split('\n')
     assert.equal([verified.code, rest, verified.err], [kind.code, kind.says(), ''])
     assert.is(first, `${directory}: ${['clean', 'damaged', '', 'inconclusive'][kind.code]}`)
-    assert.match(second, / segments, \d+ batches, \d+ transactions \(seq 1 to (9|10)\), /)
+    assert.match(second ?? '', / segments, \d+ batches, \d+ transactions \(seq 1 to (9|10)\), /)
     const { verdict, damage, gaps } = JSON.parse((await run('verify', '--json')).out)
     assert.equal([verdict, damage.length + gaps.length > 0], [first?.split(': ')[1], kind.code === 1])
 
