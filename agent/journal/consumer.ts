@@ -239,16 +239,30 @@ class Consumer implements JournalConsumer {
     return false
   }
 
-  /** A new epoch may have begun before the position: then seqs are given anew that were handed out, or even confirmed. */
+  /**
+   * A new epoch may have begun before the position: then seqs are given anew that were handed out, or even confirmed. Where it began is told by the
+   * segments, whose headers have their epoch: what is durable may have passed the position again since.
+   */
   #followEpoch(): void {
     const { epoch, durableSeq } = this.#options.source
     if (epoch <= this.#epoch) return
+    const last = Math.min(durableSeq, this.#endOfEpoch(this.#epoch))
     this.#epoch = epoch
-    if (this.#position > durableSeq) {
-      this.#tell(durableSeq + 1, this.#position, `the journal was cut back to seq ${durableSeq} after these had been read`)
-      this.seek(durableSeq)
+    if (this.#position > last) {
+      this.#tell(last + 1, this.#position, `the journal was cut back to seq ${last} after these had been read`)
+      this.seek(last)
     }
-    if (this.#cursor.confirmed > durableSeq) this.#cursor = { ...this.#cursor, confirmed: durableSeq }
+    if (this.#cursor.confirmed > last) this.#cursor = { ...this.#cursor, confirmed: last }
+  }
+
+  /** The last seq before a newer epoch than this one begins. A segment without a header that can be read is passed: those behind it have theirs. */
+  #endOfEpoch(epoch: number): number {
+    for (const { file, firstSeq } of listSegments(this.#options.journal)) {
+      const reader = new SegmentReader(file)
+      reader.close()
+      if ((reader.header?.epoch ?? 0) > epoch) return firstSeq - 1
+    }
+    return Number.POSITIVE_INFINITY
   }
 
   /** Fills `#pending` with the next batch, or moves the position over a gap. Called while something durable lies after the position. */

@@ -73,7 +73,7 @@ const demands: readonly (readonly [demand: string, file: string, name: string])[
 
   // The journal file
   ['consumers read what is durable', 'journal/consumer', 'reads what is durable and no further'],
-  ['a cut starts a new epoch, which cursors carry', 'journal/consumer', 'seqs that are given anew after a cut'],
+  ['a cut starts a new epoch, which cursors carry', 'journal/epochs', 'seqs that are given anew after a cut'],
   ['torn: cut back to the last whole batch, with its size', 'journal/repair', 'a tail cut at any byte'],
   ['rotten: acknowledged data may be gone, and is named', 'journal/repair', 'one flipped byte at any offset of acknowledged'],
   ['the boot tells torn from rotten where the mark is gone', 'journal/repair', 'without the mark, bad bytes at the end'],

@@ -286,33 +286,6 @@ test('an empty segment that is created anew under the same name is followed', as
   assert.equal(gaps, [])
 })
 
-test('seqs that are given anew after a cut are read anew, and what is void is told', async () => {
-  await writeSegments(5)
-  source.durableSeq = 5
-  const first = open()
-  assert.equal(await readAll(first), upTo(5))
-  await first.confirm(5)
-  const place = batchesOf(directory).find(({ firstSeq }) => firstSeq === 4) as BatchPlace
-  fs.truncateSync(place.file, place.offset)
-  for (const { file, firstSeq } of listSegments(directory)) if (firstSeq > 3) fs.rmSync(file)
-  await writeSegments(1, 4)
-  for (const consumer of [first, open()]) {
-    source.epoch = 2
-    source.durableSeq = 3
-    const reading = consumer.read({ maxRows: 1, maxDelayMs: 0, signal: never() })
-    source.durableSeq = 4
-    assert.equal(
-      (await reading).map(({ seq }) => seq),
-      [4],
-    )
-    assert.is(consumer.confirmed, 3)
-  }
-  assert.equal(ranges(), [
-    [4, 5],
-    [4, 5],
-  ])
-})
-
 test('a cursor that cannot be read is moved aside and told; reading begins at the oldest segment, which is no gap', async () => {
   for (const content of [
     '',
