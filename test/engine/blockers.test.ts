@@ -275,11 +275,12 @@ test('a COMMIT is waited for, however long it takes', async () => {
     await waitFor('the COMMIT waits for the disk', () => fs.existsSync(`${held}.waits`), { every: 2 })
     const checkpoint = told(engine.control.checkpoint())
     // It gets in when the checkpoint is put off; then the COMMIT is all that is in the way.
-    const later = await open(engine, "INSERT INTO t VALUES (-1, '')")
+    const later = await open(engine, "SET idle_in_transaction_session_timeout = '6s'", "INSERT INTO t VALUES (-1, '')")
+    // By then anything else that does not heed an interrupt would have been cut off.
+    await waitFor('6 s to pass in the engine', () => later.ended === '25P03')
     assert.is((await engine.control.status()).blockersEnded, 0)
     fs.rmSync(held)
     assert.is(await committed, undefined)
-    await later.client.query('ROLLBACK')
     assert.is(await checkpoint, 'it was made')
     assert.is((await engine.control.status()).blockersEnded, 0)
     assert.equal(await engine.sql('SELECT count(*) FROM t'), [['50000']])
