@@ -34,6 +34,9 @@ import {
 } from '@duckdb/node-api'
 import type { Cell, ColumnType, Interval, MapEntries, ScalarKind, UnionCell } from '../journal/types.ts'
 
+/** Rows that DuckDB takes and gives at a time. */
+export const chunkRows = 2048
+
 const scalarKinds = new Map<DuckDBTypeId, ScalarKind>([
   [DuckDBTypeId.BOOLEAN, 'BOOLEAN'],
   [DuckDBTypeId.TINYINT, 'TINYINT'],

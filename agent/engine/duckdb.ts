@@ -1,24 +1,23 @@
 /**
- * DuckDB itself: opens the guarded file without DuckDB's own WAL, and runs SQL. Only this file and agent/engine/duckdb-values.ts import
+ * DuckDB itself: opens the guarded file without DuckDB's own WAL, and runs SQL. Only this file, duckdb-appender.ts and duckdb-values.ts import
  * DuckDB. Errors pass through as DuckDB throws them; agent/engine/duckdb-errors.ts gives them a meaning.
  */
 
 import {
-  type DuckDBAppender,
   type DuckDBConnection,
-  DuckDBDataChunk,
+  type DuckDBDataChunk,
   DuckDBInstance,
   DuckDBMaterializedResult,
   type DuckDBPreparedStatement,
   type DuckDBResult,
-  type DuckDBType,
   DuckDBTypeId,
   type DuckDBValue,
   version as duckdbVersion,
   StatementType,
 } from '@duckdb/node-api'
 import { bytesOf, type Cell, type ColumnType, type Rows } from '../journal/types.ts'
-import { cellReader, cellWriter, columnType, duckdbType, identity, toDuckDB } from './duckdb-values.ts'
+import { Appender } from './duckdb-appender.ts'
+import { cellReader, chunkRows, columnType, duckdbType, identity, toDuckDB } from './duckdb-values.ts'
 import { quoteIdentifier, quoteString } from './sql/tokens.ts'
 
 export { duckdbVersion, StatementType }
@@ -229,8 +228,6 @@ export class PreparedStatement {
   }
 }
 
-/** What DuckDB takes and gives at a time. */
-const chunkRows = 2048
 /** Rows from which the size of the others is guessed. */
 const fewRows = 64
 /** Bytes of values that are taken out of a chunk at a time, about. */
@@ -329,49 +326,6 @@ export class Result {
         for (const cell of cells) column.push(cell)
       })
     }
-  }
-}
-
-export class Appender {
-  #appender: DuckDBAppender
-  readonly columnCount: number
-  #types: DuckDBType[]
-  #writers: ((cell: Cell) => DuckDBValue)[]
-
-  constructor(appender: DuckDBAppender) {
-    this.#appender = appender
-    this.columnCount = appender.columnCount
-    this.#types = Array.from({ length: this.columnCount }, (_, i) => appender.columnType(i))
-    this.#writers = this.#types.map((type) => cellWriter(columnType(type)))
-  }
-
-  append(rows: Rows): void {
-    for (let start = 0; start < rows.count; start += chunkRows) {
-      const end = Math.min(start + chunkRows, rows.count)
-      const columns = this.#writers.map((write, i) => {
-        const cells = (rows.columns[i] as readonly Cell[]).slice(start, end)
-        return write === identity ? (cells as DuckDBValue[]) : cells.map((cell) => (cell === null ? null : write(cell)))
-      })
-      const chunk = DuckDBDataChunk.create(this.#types, end - start)
-      try {
-        chunk.setColumns(columns)
-        this.#appender.appendDataChunk(chunk)
-      } finally {
-        // Not when garbage is collected, of which V8 sees little: strings are native memory.
-        chunk.reset()
-      }
-    }
-  }
-
-  flush(): void {
-    this.#appender.flushSync()
-  }
-
-  /** Closes without the rows that were not flushed, or whose flush has failed. */
-  close(): void {
-    // Else they are tried again: by close, and once more when the appender is collected as garbage, outside of any transaction of ours.
-    this.#appender.clear()
-    this.#appender.closeSync()
   }
 }
 

@@ -1,21 +1,20 @@
 /**
  * Applies journaled transactions to DuckDB (R6). One DuckDB transaction for each, set-based: the images of one statement go in together.
- * Neighbours are merged only where order cannot matter: inserts, and updates of columns that no key, constraint or index holds.
+ * Neighbours whose order cannot matter go in together by their net effect (agent/engine/net-changes.ts): that is where the speed is.
  */
 
 import { messageOf } from '../errors.ts'
 import type { Change, Rows, Table, Transaction } from '../journal/types.ts'
-import { bytesOf, isSpilled, itemsOf, tableName } from '../journal/types.ts'
+import { bytesOf, isSpilled, tableName } from '../journal/types.ts'
 import { step } from '../step.ts'
-import type { Appender, Connection } from './duckdb.ts'
+import type { Connection } from './duckdb.ts'
+import type { Appender } from './duckdb-appender.ts'
 import { isCorruption, isFatal, isOrdinaryAtCommit, isShortage } from './duckdb-errors.ts'
+import { isAlone, NetChanges } from './net-changes.ts'
 import { nextValue } from './sequences.ts'
 import { pathEntries, quoteIdentifier, quoteString } from './sql/tokens.ts'
+import { hasUniqueAmong, type TableTies, TiesOfTables } from './table-ties.ts'
 
-/** Bounds of one merged DuckDB transaction. */
-const mergedTransactions = 5_000
-const mergedRows = 100_000
-const mergedBytes = 16 << 20
 /** Rows of one statement that are changed together, where it may be taken apart: more take more memory than the statement itself did. */
 const togetherRows = 500_000
 /** Bytes that wait in an appender: it holds them in memory of its own, beyond DuckDB's limit. */
@@ -36,9 +35,7 @@ export class Replay {
   #connection: Connection
   #catalog: string
   #result: ReplayResult = { replayed: 0, refused: [] }
-  #group: Transaction[] = []
-  #groupRows = 0
-  #groupBytes = 0
+  #group = new NetChanges()
   /** A COMMIT is under way, or has failed in a way that leaves DuckDB's state unknown. */
   #inDoubt = false
   /** Rows in the temporary table that are still to be applied. */
@@ -46,27 +43,28 @@ export class Replay {
   #appender: { table: Table; appender: Appender } | undefined
   /** Bytes that the appender holds, about. */
   #appended = 0
-  /** `schema.name` → columns that constraints hold, or 'all' when it has indexes. Forgotten with every schema change. */
-  #held = new Map<string, Set<string> | 'all'>()
+  #ties: TiesOfTables
 
   constructor(connection: Connection, catalog: string) {
     this.#connection = connection
     this.#catalog = catalog
+    this.#ties = new TiesOfTables(connection, catalog)
   }
 
   /** Applies them all, in order. Throws only when the instance itself fails. */
   async run(transactions: Iterable<Transaction>): Promise<ReplayResult> {
     for (const transaction of transactions) {
-      if (await this.#mergeable(transaction)) {
-        this.#group.push(transaction)
-        this.#groupRows += itemsOf(transaction)
-        for (const change of transaction.changes) this.#groupBytes += 'rows' in change ? bytesOf(change.rows) : 0
-        if (this.#group.length >= mergedTransactions || this.#groupRows >= mergedRows || this.#groupBytes >= mergedBytes)
-          await this.#flush()
-      } else {
+      const ties = await this.#tiesOf(transaction)
+      if (isAlone(transaction, ties)) {
         await this.#flush()
         await this.#alone(transaction)
+        continue
       }
+      if (!this.#group.add(transaction, ties)) {
+        await this.#flush()
+        this.#group.add(transaction, ties)
+      }
+      if (this.#group.isFull) await this.#flush()
     }
     await this.#flush()
     await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
@@ -74,36 +72,33 @@ export class Replay {
     return this.#result
   }
 
-  async #mergeable(transaction: Transaction): Promise<boolean> {
-    if (isSpilled(transaction.changes)) return false
-    for (const change of transaction.changes) {
-      if (change.kind === 'insert') continue
-      if (change.kind !== 'update') return false
-      if (await this.#holdsOneOf(change.table, change.changed)) return false
-    }
-    return true
+  async #tiesOf({ changes }: Transaction): Promise<ReadonlyMap<string, TableTies>> {
+    const ties = new Map<string, TableTies>()
+    if (isSpilled(changes)) return ties
+    for (const change of changes) if ('table' in change) ties.set(tableName(change.table), await this.#ties.of(change.table))
+    return ties
   }
 
   async #flush(): Promise<void> {
-    const group = this.#group
-    this.#group = []
-    this.#groupRows = 0
-    this.#groupBytes = 0
-    if (group.length === 0) return
-    if (group.length === 1) return this.#alone(group[0] as Transaction)
+    const { transactions } = this.#group
+    if (transactions.length === 0) return
+    const [first] = transactions
+    const changes = transactions.length === 1 ? (first as Transaction).changes : this.#group.changes()
+    this.#group = new NetChanges()
+    if (transactions.length === 1) return this.#alone(first as Transaction)
     try {
-      await this.#apply(group)
-      this.#result.replayed += group.length
+      await this.#apply(changes)
+      this.#result.replayed += transactions.length
     } catch (error) {
       this.#refuseOnlyIfSound(error)
       // One of them is the culprit: find it.
-      for (const transaction of group) await this.#alone(transaction)
+      for (const transaction of transactions) await this.#alone(transaction)
     }
   }
 
   async #alone(transaction: Transaction): Promise<void> {
     try {
-      await this.#apply([transaction])
+      await this.#apply(transaction.changes)
       this.#result.replayed++
     } catch (error) {
       this.#refuseOnlyIfSound(error)
@@ -115,14 +110,10 @@ export class Replay {
     if (isFatal(error) || isCorruption(error) || isShortage(error) || this.#inDoubt) throw error
   }
 
-  async #apply(transactions: readonly Transaction[]): Promise<void> {
+  async #apply(changes: Transaction['changes']): Promise<void> {
     await this.#connection.run('BEGIN TRANSACTION')
     try {
-      for (const transaction of transactions) {
-        for (const change of transaction.changes) {
-          await this.#change(change)
-        }
-      }
+      for (const change of changes) await this.#change(change)
       this.#endAppend()
       step('REPLAY:COMMIT')
       this.#inDoubt = true
@@ -151,7 +142,7 @@ export class Replay {
       case 'upsert':
         return this.#upsert(change)
       case 'schema':
-        this.#held.clear()
+        this.#ties.forget()
         await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
         await this.#setSearchPath(change.searchPath)
         await this.#connection.run(`SET TimeZone = ${quoteString(change.timeZone)}`)
@@ -208,7 +199,7 @@ export class Replay {
     if (changed.length === 0) return
     const columns = [...table.primaryKey, ...changed]
     await this.#stage(table, columns, { count: rows.count, columns: columns.map((i) => rows.columns[i] ?? []) })
-    if (more && (this.#staged < togetherRows || (await this.#holdsOneOf(table, changed)))) return
+    if (more && (this.#staged < togetherRows || hasUniqueAmong(await this.#ties.of(table), table, changed))) return
     const set = changed.map((i) => `${this.#name(table, i)} = s.${this.#name(table, i)}`).join(', ')
     await this.#expect(`UPDATE ${this.#path(table)} AS t SET ${set} FROM ${imagesPath} AS s WHERE ${this.#join(table)}`, table)
   }
@@ -275,27 +266,6 @@ export class Replay {
 
   #path(table: Table): string {
     return `${quoteIdentifier(this.#catalog)}.${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`
-  }
-
-  /** Whether a constraint or an index holds one of the columns. */
-  async #holdsOneOf(table: Table, columns: readonly number[]): Promise<boolean> {
-    const held = await this.#heldColumns(table)
-    return held === 'all' || columns.some((i) => held.has(table.columns[i]?.name ?? ''))
-  }
-
-  async #heldColumns(table: Table): Promise<Set<string> | 'all'> {
-    const key = tableName(table)
-    let held = this.#held.get(key)
-    if (held === undefined) {
-      const where = `database_name = ${quoteString(this.#catalog)} AND schema_name = ${quoteString(table.schema)} AND table_name = ${quoteString(table.name)}`
-      const indexes = await this.#connection.all(`SELECT 1 FROM duckdb_indexes() WHERE ${where} LIMIT 1`)
-      const constraints = await this.#connection.all(
-        `SELECT unnest(constraint_column_names) FROM duckdb_constraints() WHERE ${where} AND constraint_type <> 'NOT NULL'`,
-      )
-      held = indexes.length > 0 ? 'all' : new Set(constraints.map(([column]) => String(column)))
-      this.#held.set(key, held)
-    }
-    return held
   }
 }
 

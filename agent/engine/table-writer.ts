@@ -6,7 +6,8 @@
 
 import type { Cell, Rows } from '../journal/types.ts'
 import type { TableInfo } from './catalog.ts'
-import type { Appender, Connection, PreparedStatement } from './duckdb.ts'
+import type { Connection, PreparedStatement } from './duckdb.ts'
+import type { Appender } from './duckdb-appender.ts'
 
 /** Rows that an appender takes for sure before it flushes by itself, and so commits a part. */
 export const mostRows = 100_000

@@ -177,7 +177,7 @@ test('UPDATE … FROM … RETURNING gives the new rows, each once', async () => 
     assert.is((await one.query(text)).rowCount, 2, text)
   }
   const some =
-    'WITH few AS (SELECT id FROM t ORDER BY random() LIMIT $2::INTEGER) UPDATE t SET v = few.id || $1, u = t.u + 1000 FROM few WHERE t.id = few.id AND random() < 2 RETURNING id, v'
+    'WITH few AS (SELECT id FROM t ORDER BY random() LIMIT $2::INTEGER) UPDATE t SET v = few.id || $1, u = coalesce(t.u, t.id + 2000) + 1000 FROM few WHERE t.id = few.id AND random() < 2 RETURNING id, v'
   const chosen = (await one.query(some, ['!', 4])).rows
   assert.equal(
     chosen.map(({ id, v }) => v === `${id}!`),

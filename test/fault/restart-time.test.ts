@@ -15,6 +15,12 @@ test('a killed engine takes writes again within 2 s, without waiting for a healt
     await guarded.sql('CREATE TABLE t (id INTEGER PRIMARY KEY)')
     const rows = Array.from({ length: 500 }, (_, i) => `(${i})`).join(', ')
     await guarded.sql(`INSERT INTO t VALUES ${rows}`)
+    // Replayed one by one, these alone would take longer.
+    await guarded.sql(
+      'CREATE TABLE positions (id INTEGER PRIMARY KEY, quantity INTEGER)',
+      'INSERT INTO positions SELECT i, 0 FROM range(10) r(i)',
+    )
+    await guarded.sql(...Array.from({ length: 1_000 }, (_, i) => `UPDATE positions SET quantity = quantity + 1 WHERE id = ${i % 10}`))
     const times: number[] = []
     for (let round = 0; round < 5; round++) {
       const [old] = await guarded.killEngine()
@@ -33,6 +39,7 @@ test('a killed engine takes writes again within 2 s, without waiting for a healt
     }
     process.stdout.write(`[from SIGKILL to the next write: ${times.join(', ')} ms] `)
     assert.equal(await guarded.sql('SELECT count(*) FROM t'), [['505']])
+    assert.equal(await guarded.sql('SELECT count(*), min(quantity), max(quantity) FROM positions'), [['10', '100', '100']])
     const { plugins } = await guarded.status()
     assert.is(plugins.find(({ name }) => name === 'watchdog')?.facts.probes, 0, 'no health check had a part in it')
     // The shortest: other work of the machine can only lengthen it.

@@ -1,4 +1,4 @@
-/** Row 7: from SIGKILL to the first answer, with 5,000 one-row transactions since the checkpoint. */
+/** Row 7: from SIGKILL to the first answer, with 5,000 one-row transactions since the checkpoint; the same with as many of an insert and an update. */
 
 import { waitFor } from '../../support/wait.ts'
 import { pgbench } from '../clients.ts'
@@ -6,7 +6,7 @@ import type { DaemonGuard } from '../peers/daemonguard.ts'
 import { createDatabase, DuckDBAlone } from '../peers/duckdb.ts'
 import { ratio } from '../report.ts'
 import type { Stage } from '../stage.ts'
-import { insertScript, nextKeys } from '../trades.ts'
+import { insertScript, nextKeys, transactionScript } from '../trades.ts'
 import type { Row } from './index.ts'
 
 const counting = 'SELECT count(*) FROM trades'
@@ -16,8 +16,10 @@ export const restart: Row = {
   title: 'SIGKILL to the first answer, 5,000 one-row transactions since the checkpoint; DuckDB alone from its own WAL, in a new process',
   async measure(stage) {
     const transactions = stage.size(500, 5)
-    const guarded: number[] = []
-    const alone: number[] = []
+    const times = {
+      inserts: { guarded: [] as number[], alone: [] as number[] },
+      transactions: { guarded: [] as number[], alone: [] as number[] },
+    }
     const daemonguard = await stage.daemonguard({
       agent: true,
       // The row wants 5,000 since the checkpoint, and as many kills in a row as there are rounds.
@@ -25,28 +27,43 @@ export const restart: Row = {
     })
     const file = stage.path('duckdb')
     await createDatabase(file, 0)
+    let expected = 0
     try {
-      await stage.rounds(async (round) => {
-        guarded.push(await restartGuarded(daemonguard, transactions, round * clients * transactions))
-        alone.push(await reopen(stage, file, clients * transactions, round * clients * transactions))
+      await stage.rounds(async () => {
+        for (const kind of ['inserts', 'transactions'] as const) {
+          expected += clients * transactions
+          times[kind].guarded.push(await restartGuarded(daemonguard, kind, transactions, expected))
+          times[kind].alone.push(await reopen(stage, file, kind, clients * transactions, expected))
+        }
       })
     } finally {
       await daemonguard.end()
     }
+    const { inserts, transactions: pairs } = times
     return {
       settings: `${clients * transactions} transactions, found again every time; the agent notices and starts the engine`,
       measures: [
-        { what: 'DaemonGuard', unit: 's', values: guarded, goal: { most: 0.7 } },
-        { what: 'DuckDB alone', unit: 's', values: alone },
-        ratio('DuckDB alone', guarded, alone, { most: 0.25 }),
+        { what: 'DaemonGuard', unit: 's', values: inserts.guarded, goal: { most: 0.7 } },
+        { what: 'DuckDB alone', unit: 's', values: inserts.alone },
+        ratio('DuckDB alone', inserts.guarded, inserts.alone, { most: 0.25 }),
+        { what: 'DaemonGuard, insert + update', unit: 's', values: pairs.guarded },
+        { what: 'DuckDB alone, insert + update', unit: 's', values: pairs.alone },
+        ratio('DuckDB alone, insert + update', pairs.guarded, pairs.alone),
       ],
     }
   },
 }
 
-async function restartGuarded(daemonguard: DaemonGuard, transactions: number, expected: number): Promise<number> {
+type Kind = 'inserts' | 'transactions'
+
+async function restartGuarded(daemonguard: DaemonGuard, kind: Kind, transactions: number, expected: number): Promise<number> {
   await daemonguard.control((engine) => engine.checkpoint())
-  await pgbench(daemonguard, { script: insertScript, clients, length: { transactions }, base: nextKeys() })
+  await pgbench(daemonguard, {
+    script: kind === 'inserts' ? insertScript : transactionScript,
+    clients,
+    length: { transactions },
+    base: nextKeys(),
+  })
   await daemonguard.guarded.killEngine()
   const killed = performance.now()
   let count: string | undefined
@@ -63,10 +80,10 @@ async function restartGuarded(daemonguard: DaemonGuard, transactions: number, ex
   return seconds
 }
 
-async function reopen(stage: Stage, file: string, transactions: number, expected: number): Promise<number> {
+async function reopen(stage: Stage, file: string, kind: Kind, transactions: number, expected: number): Promise<number> {
   const before = await DuckDBAlone.open(file)
   await before.run('CHECKPOINT')
-  await before.load('inserts', { connections: 1, length: { transactions }, base: nextKeys() })
+  await before.load(kind, { connections: 1, length: { transactions }, base: nextKeys() })
   await before.kill()
   const killed = performance.now()
   const after = await DuckDBAlone.open(file)
