@@ -3,6 +3,7 @@
 import type { Cell, ColumnType, Interval } from '../../journal/types.ts'
 import { SqlError } from '../sql-error.ts'
 import { arrayEncoder } from './arrays.ts'
+import { commonPlaces, scaledToPlaces, zeroPlaces } from './digits.ts'
 import type { MessageWriter } from './messages.ts'
 import { floorDivide, infiniteDate, infiniteTimestamp, unpackTimeTz } from './temporal.ts'
 import { decimalText, printerOf, scaled } from './text.ts'
@@ -37,12 +38,41 @@ function textEncoderOf(type: ColumnType): Encoder {
       const print = printerOf(type)
       return (writer, cell) => writer.sizedUtf8(print(cell))
     }
+    case 'TINYINT':
+    case 'SMALLINT':
+    case 'INTEGER':
+    case 'UTINYINT':
+    case 'USMALLINT':
+    case 'UINTEGER':
+      return (writer, cell) => writer.sizedDecimal(cell as number, 0)
+    case 'BIGINT':
+    case 'UBIGINT':
+    case 'DECIMAL': {
+      const print = printerOf(type)
+      const scale = type.kind === 'DECIMAL' ? type.scale : 0
+      return (writer, cell) => {
+        const value = Number(cell)
+        if (Number.isSafeInteger(value)) writer.sizedDecimal(value, scale)
+        else writer.sizedAscii(print(cell))
+      }
+    }
+    case 'DOUBLE': {
+      const print = printerOf(type)
+      return (writer, cell) => {
+        const scaled = scaledToPlaces(cell as number)
+        if (scaled === undefined) return writer.sizedAscii(print(cell))
+        const zeros = zeroPlaces(scaled)
+        writer.sizedDecimal(scaled / (powers[zeros] as number), commonPlaces - zeros)
+      }
+    }
     default: {
       const print = printerOf(type)
       return (writer, cell) => writer.sizedAscii(print(cell))
     }
   }
 }
+
+const powers = Array.from({ length: commonPlaces + 1 }, (_, i) => 10 ** i)
 
 function binaryEncoderOf(type: ColumnType): Encoder {
   switch (type.kind) {

@@ -5,6 +5,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import { protocolViolation, SqlError } from '../sql-error.ts'
+import { decimalBytes, writeDecimal } from './digits.ts'
 
 /** Type bytes of the messages that a client sends. */
 export const Frontend = {
@@ -317,6 +318,15 @@ export class MessageWriter {
     if (length > 40) buffer.write(text, end, 'latin1')
     else for (let i = 0; i < length; i++) buffer[end + i] = text.charCodeAt(i)
     this.end = end + length
+  }
+
+  /** Length (int32) and text of `unscaled` × 10^-scale; a safe integer. */
+  sizedDecimal(unscaled: number, scale: number): void {
+    const length = decimalBytes(unscaled, scale)
+    this.int32(length)
+    this.reserve(length)
+    writeDecimal(this.buffer, this.end, length, unscaled, scale)
+    this.end += length
   }
 
   /** Opens a value whose length (int32) is written by `endSized`. The mark stays valid when the buffer grows. */
