@@ -119,6 +119,8 @@ export class WindowsHost {
       user: 'trader',
       database: 'trade_data',
       connectionTimeoutMillis: 5_000,
+      // Wine's server sometimes keeps the connection of a killed process open, and nobody answers on it.
+      query_timeout: 15_000,
     })
     client.on('error', () => {}) // the query under way, or the next one, rejects as well
     await client.connect()
