@@ -70,6 +70,11 @@ export class Access implements Gatekeeper {
     return access
   }
 
+  /** Those whom engine.auth names. */
+  get users(): AuthConfig['users'] {
+    return this.#auth.users
+  }
+
   /** Takes up other users. False, and nothing changes, when the methods are others: what listens where was chosen with them. */
   async change(auth: AuthConfig): Promise<boolean> {
     if (auth.method !== this.#auth.method || auth.socket !== this.#auth.socket) return false

@@ -11,9 +11,10 @@ import { quoteString } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import { type Constraint, readConstraints } from './table-shape.ts'
 
-const table = `${ownSchema}.constraint_names`
+/** (schema_name, table_name, constraint_name, definition): the written name, and the constraint's text (table-shape.ts). */
+export const constraintNames = `${ownSchema}.constraint_names`
 
-export const createNames = `CREATE TABLE IF NOT EXISTS ${table} (schema_name VARCHAR, table_name VARCHAR, constraint_name VARCHAR, definition VARCHAR)`
+export const createNames = `CREATE TABLE IF NOT EXISTS ${constraintNames} (schema_name VARCHAR, table_name VARCHAR, constraint_name VARCHAR, definition VARCHAR)`
 
 interface Named {
   readonly schema: string
@@ -21,11 +22,11 @@ interface Named {
 }
 
 export function keepName({ schema, table: name }: Named, written: string, definition: string): string {
-  return `INSERT INTO ${table} VALUES (${[schema, name, written, definition].map(quoteString).join(', ')})`
+  return `INSERT INTO ${constraintNames} VALUES (${[schema, name, written, definition].map(quoteString).join(', ')})`
 }
 
 export function forgetName({ schema, table: name }: Named, definition: string): string {
-  return `DELETE FROM ${table} WHERE schema_name = ${quoteString(schema)} AND table_name = ${quoteString(name)} AND definition = ${quoteString(definition)}`
+  return `DELETE FROM ${constraintNames} WHERE schema_name = ${quoteString(schema)} AND table_name = ${quoteString(name)} AND definition = ${quoteString(definition)}`
 }
 
 interface KeptName extends Named {
@@ -34,11 +35,12 @@ interface KeptName extends Named {
 }
 
 async function keptNames(connection: Connection, catalog: string): Promise<KeptName[]> {
+  // Not in a file whose engine has never served.
   const [exists] = await connection.all(
     `SELECT 1 FROM duckdb_tables() WHERE database_name = ${quoteString(catalog)} AND schema_name = ${quoteString(ownSchema)} AND table_name = 'constraint_names'`,
   )
   if (exists === undefined) return []
-  const rows = await connection.all(`SELECT schema_name, table_name, constraint_name, definition FROM ${table}`)
+  const rows = await connection.all(`SELECT schema_name, table_name, constraint_name, definition FROM ${constraintNames}`)
   return (rows as string[][]).map(([schema, on, name, definition]) => ({ schema, table: on, name, definition }) as KeptName)
 }
 
@@ -89,7 +91,9 @@ export class NameKeeper {
       const now = after.get(id)
       const moved = now === undefined ? [] : await this.#moved(kept, now)
       if (now !== undefined && moved.every((row, i) => isOf(row, on) && row.definition === kept[i]?.definition)) continue
-      statements.push(`DELETE FROM ${table} WHERE schema_name = ${quoteString(old.schema)} AND table_name = ${quoteString(old.name)}`)
+      statements.push(
+        `DELETE FROM ${constraintNames} WHERE schema_name = ${quoteString(old.schema)} AND table_name = ${quoteString(old.name)}`,
+      )
       for (const { name, definition, ...to } of moved) statements.push(keepName(to, name, definition))
     }
     const written = verb === 'CREATE' && object === 'TABLE' ? constraintNamesIn(tokens) : []

@@ -22,6 +22,7 @@ import { Blockers } from './blockers.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
+import { createNames } from './constraint-names.ts'
 import { ControlServer } from './control.ts'
 import { endProcess } from './end.ts'
 import { returnFreedMemory } from './freed-memory.ts'
@@ -30,7 +31,7 @@ import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
 import { MemoryWatch } from './memory-watch.ts'
 import { ParentLocks } from './parent-locks.ts'
-import { catalogStatements } from './pgcatalog/relations.ts'
+import { catalogStatements, roleStatements } from './pgcatalog/relations.ts'
 import { Listener } from './pgwire/listener.ts'
 import type { Presence } from './presence.ts'
 import { Probe } from './probe.ts'
@@ -192,7 +193,11 @@ class Engine {
         ...(await this.#checkpoints.hold(holder)),
         ...(process.platform === 'win32' ? { openFile: ownHandle(paths.database) } : {}),
       }),
-      users: (auth) => access.change(auth),
+      users: async (auth) => {
+        const applied = await access.change(auth)
+        await this.#showUsers()
+        return applied
+      },
       release: (holder) => this.#checkpoints.release(holder),
       shutdown: ({ checkpoint }) => setImmediate(() => this.#stop(checkpoint)),
     })
@@ -201,7 +206,9 @@ class Engine {
   async start(): Promise<void> {
     const { sequences } = this.#context
     await sequences.refresh(this.#recovered.connection, true)
+    await this.#recovered.connection.run(createNames)
     for (const statement of catalogStatements(this.#context.catalog.name)) await this.#recovered.connection.run(statement)
+    await this.#showUsers()
     if (this.#recovered.created) await this.#applySchemaFile()
     if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir, 'ENGINE:DIRECTORY')
     await this.#listener.start()
@@ -224,6 +231,16 @@ class Engine {
       // The agent finds it by its lock as well (agent/supervisor/adopt.ts).
       if (!isDiskFull(error)) throw error
       this.#log.warn(`${this.#paths.engineFile} could not be written: ${messageOf(error)}`)
+    }
+  }
+
+  /** In pg_roles. On a connection of its own: a checkpoint may be under way on the engine's. */
+  async #showUsers(): Promise<void> {
+    const connection = await this.#context.database.connect()
+    try {
+      for (const statement of roleStatements(this.#access.users)) await connection.run(statement)
+    } finally {
+      connection.close()
     }
   }
 

@@ -77,6 +77,65 @@ test('a table with its types, keys, indexes and who refers to it', async () => {
   assert.match(await answer('\\d ids'), 'bigint|1|1|9223372036854775807|1|no|1')
 })
 
+test('a constraint has the name that was written, which DROP CONSTRAINT knows, after a restart too', async () => {
+  await client.query(`CREATE TABLE named (id BIGINT CONSTRAINT named_by_hand PRIMARY KEY, broker BIGINT CONSTRAINT "of a Broker" REFERENCES brokers (broker_id),
+    price DOUBLE CONSTRAINT positive CHECK (price > 0), "odd ""name" INTEGER, UNIQUE (price), CONSTRAINT once UNIQUE (broker, "odd ""name"))`)
+  await client.query('ALTER TABLE named ADD CONSTRAINT small CHECK (price < 1000000)')
+  const shown = [
+    '"named_by_hand" PRIMARY KEY, art (id)',
+    '"once" UNIQUE CONSTRAINT, art (broker, ',
+    '"named_price_key" UNIQUE CONSTRAINT, art (price)',
+    '"positive" CHECK((price > 0))',
+    '"small" CHECK',
+    '"of a Broker" FOREIGN KEY (broker)',
+  ]
+  const check = async (expected: string[]) => {
+    const table = await answer('\\d named')
+    for (const part of expected) assert.ok(table.includes(part), `${part} in ${table}`)
+  }
+  await check(shown)
+  assert.match(await answer('\\d brokers'), 'TABLE "named" CONSTRAINT "of a Broker" FOREIGN KEY')
+  await client.end()
+  await engine.restart()
+  client = await engine.connect()
+  await check(shown)
+  for (const name of ['small', '"of a Broker"', 'once']) await client.query(`ALTER TABLE named DROP CONSTRAINT ${name}`)
+  const rest = await answer('\\d named')
+  for (const name of ['small', 'of a Broker', 'once']) assert.not.match(rest, name)
+  await check(shown.slice(2, 4))
+  await client.query('DROP TABLE named')
+})
+
+test('\\du lists the users of the configuration, and those who have come since', async () => {
+  const guarded = await TestEngine.prepare()
+  const auth = (...names: string[]) => ({ method: 'trust' as const, users: names.map((name) => ({ name })) })
+  guarded.configure([`auth: ${JSON.stringify(auth('trader', "o'brien"))}`])
+  await guarded.start()
+  try {
+    const names = async () => (await guarded.sql('SELECT rolname FROM pg_roles ORDER BY oid')).map(([name]) => name)
+    assert.equal(await names(), ['daemonguard', 'trader', "o'brien"])
+    await guarded.control.users({ ...auth('trader', 'grafana'), socket: 'trust' } as never)
+    assert.equal(await names(), ['daemonguard', 'trader', 'grafana'])
+    const { stdout } = await runChild('psql', [
+      '-X',
+      '-A',
+      '-h',
+      '127.0.0.1',
+      '-p',
+      String(guarded.port),
+      '-U',
+      'trader',
+      '-d',
+      'trade_data',
+      '-c',
+      '\\du',
+    ])
+    assert.match(stdout, /^trader\|/m)
+  } finally {
+    await guarded.kill()
+  }
+})
+
 test('\\x, \\timing and \\gdesc', async () => {
   const run = await runChild('psql', ['-X', '-h', '127.0.0.1', '-p', String(engine.port), '-U', 'trader', '-d', 'trade_data'], {
     input: "\\x\n\\timing\nSELECT 1 AS one;\nSELECT 1 AS i, 'x' AS t, 1.5::DECIMAL(9,2) AS d, now() AS n \\gdesc\n",

@@ -4,6 +4,7 @@
  */
 
 import { ownSchema } from '../catalog.ts'
+import { constraintNames } from '../constraint-names.ts'
 import { catalogTypes } from '../pgwire/types.ts'
 import { quoteIdentifier, quoteString } from '../sql/tokens.ts'
 import { type CatalogRelation, catalogColumns } from './columns.ts'
@@ -32,6 +33,21 @@ interface Rows {
   readonly from: string
 }
 
+/** The text by which ../table-shape.ts knows a constraint, of a row `k` of duckdb_constraints(). */
+function definitionOf(): string {
+  const quoted = (name: string) => `'"' || replace(${name}, '"', '""') || '"'`
+  const list = (names: string) => `array_to_string(list_transform(k.${names}, name -> ${quoted('name')}), ', ')`
+  const reference = `${quoted('k.schema_name')} || '.' || ${quoted('k.referenced_table')} || ' (' || ${list('referenced_column_names')} || ')'`
+  const columns = list('constraint_column_names')
+  return `CASE k.constraint_type WHEN 'FOREIGN KEY' THEN 'FOREIGN KEY (' || ${columns} || ') REFERENCES ' || ${reference} WHEN 'CHECK' THEN 'CHECK (' || k.expression || ')' ELSE k.constraint_type || ' (' || ${columns} || ')' END`
+}
+
+/** The name that was written for a constraint, a row `k` of duckdb_constraints(); DuckDB's own where none was. */
+function nameOf(catalog: string): string {
+  const names = `${quoteIdentifier(catalog)}.${constraintNames}`
+  return `coalesce((SELECT any_value(w.constraint_name) FROM ${names} w WHERE w.schema_name = k.schema_name AND w.table_name = k.table_name AND w.definition = ${definitionOf()}), k.constraint_name)`
+}
+
 /** Key and unique constraints have indexes of their own in Postgres; DuckDB does not name them. */
 const constraintIndex = '1000000000 + table_oid * 100 + constraint_index'
 
@@ -40,7 +56,7 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
   const types = catalogTypes()
     .map(({ oid, name, size, category, element, array }) => `(${oid}, '${name}', ${size}, '${category}', ${element}, ${array})`)
     .join(', ')
-  const keys = `duckdb_constraints() WHERE ${own} AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')`
+  const keys = `duckdb_constraints() k WHERE ${own} AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')`
   const object = (kind: string, name: string, oid: string, from: string, facts: string) =>
     `SELECT ${oid} AS oid, ${name} AS name, schema_oid, schema_name, '${kind}' AS kind, ${facts} FROM ${from}`
   const noFacts = '0 AS natts, false AS indexed, 0 AS checks, false AS related, NULL AS comment'
@@ -61,7 +77,7 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
     ),
     object('S', 'sequence_name', 'sequence_oid', `duckdb_sequences() WHERE ${own}`, noFacts),
     object('i', 'index_name', 'index_oid', `duckdb_indexes() WHERE ${own}`, noFacts),
-    object('i', 'constraint_name', constraintIndex, keys, noFacts),
+    object('i', nameOf(catalog), constraintIndex, keys, noFacts),
   ].join(' UNION ALL ')
   return {
     pg_namespace: {
@@ -112,7 +128,7 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
     },
     pg_constraint: {
       columns: {
-        ...{ oid: '2000000000 + table_oid * 100 + constraint_index', conname: 'constraint_name', connamespace: 'schema_oid' },
+        ...{ oid: '2000000000 + table_oid * 100 + constraint_index', conname: nameOf(catalog), connamespace: 'schema_oid' },
         ...{ contype: "CASE constraint_type WHEN 'PRIMARY KEY' THEN 'p' WHEN 'UNIQUE' THEN 'u' WHEN 'FOREIGN KEY' THEN 'f' ELSE 'c' END" },
         ...{
           convalidated: 'true',
@@ -154,11 +170,6 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
       },
       from: `(SELECT function_oid AS id, function_name AS name, (SELECT any_value(s.oid) FROM duckdb_schemas() s WHERE s.database_name = f.database_name AND s.schema_name = f.schema_name) AS namespace, macro_definition AS source, parameters AS names, function_type = 'table_macro' AS is_set FROM duckdb_functions() f WHERE NOT internal AND ${own} UNION ALL SELECT id, name, 11, NULL, NULL, false FROM (VALUES (750, 'array_in'), (2400, 'array_recv')) AS t(id, name))`,
     },
-    pg_roles: {
-      columns: { oid: '10', rolname: "'daemonguard'", rolinherit: 'true', rolcanlogin: 'true', rolconnlimit: '-1' },
-      from: '(SELECT 1)',
-    },
-    pg_user: { columns: { usesysid: '10', usename: "'daemonguard'" }, from: '(SELECT 1)' },
     pg_am: {
       columns: { oid: 'oid', amname: 'name', amtype: 'kind' },
       from: "(VALUES (2, 'heap', 't'), (403, 'art', 'i')) AS t(oid, name, kind)",
@@ -183,19 +194,41 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
   }
 }
 
+/** The owner of everything, and those whom engine.auth names. */
+function roles(users: readonly { readonly name: string }[]): Partial<Record<CatalogRelation, Rows>> {
+  const names = ['daemonguard', ...users.map(({ name }) => name)]
+  const rows = names.map((name, i) => `(${i === 0 ? 10 : firstRole + i}, ${quoteString(name)})`).join(', ')
+  const from = `(VALUES ${rows}) AS t(id, name)`
+  return {
+    pg_roles: { columns: { oid: 'id', rolname: 'name', rolinherit: 'true', rolcanlogin: 'id <> 10', rolconnlimit: '-1' }, from },
+    pg_user: { columns: { usesysid: 'id', usename: 'name' }, from },
+  }
+}
+
+/** Postgres numbers what users make from here on. */
+const firstRole = 16_384
+
 const nothing: Readonly<Record<string, string>> = { i: '0', b: 'false', f: '0.0', a: 'NULL::BIGINT[]', t: 'NULL::VARCHAR[]' }
 
-/** The statements that make the catalog, to be run once in a new instance. */
-export function catalogStatements(catalog: string): string[] {
-  const filled = relations(catalog)
-  const views = (Object.keys(catalogColumns) as CatalogRelation[]).map((name) => {
-    const rows: Rows = filled[name] ?? { columns: {}, from: '(SELECT 1) WHERE false' }
-    const columns = catalogColumns[name].split(' ').map((column) => {
-      const [title = '', type = ''] = column.split(':')
-      return `${rows.columns[title] ?? nothing[type] ?? 'NULL::VARCHAR'} AS ${title}`
-    })
-    return `CREATE VIEW ${catalogSchema}.${name} AS SELECT ${columns.join(', ')} FROM ${rows.from}`
+function view(name: CatalogRelation, rows: Rows): string {
+  const columns = catalogColumns[name].split(' ').map((column) => {
+    const [title = '', type = ''] = column.split(':')
+    return `${rows.columns[title] ?? nothing[type] ?? 'NULL::VARCHAR'} AS ${title}`
   })
+  return `CREATE OR REPLACE VIEW ${catalogSchema}.${name} AS SELECT ${columns.join(', ')} FROM ${rows.from}`
+}
+
+/** The statements that make the users known, to be run again when they are others. */
+export function roleStatements(users: readonly { readonly name: string }[]): string[] {
+  return Object.entries(roles(users)).map(([name, rows]) => view(name as CatalogRelation, rows))
+}
+
+/** The statements that make the catalog, to be run once in a new instance. The table of constraints' written names must be there. */
+export function catalogStatements(catalog: string): string[] {
+  const filled = { ...relations(catalog), ...roles([]) }
+  const views = (Object.keys(catalogColumns) as CatalogRelation[]).map((name) =>
+    view(name, filled[name] ?? { columns: {}, from: '(SELECT 1) WHERE false' }),
+  )
   const information = Object.entries(informationViews).map(([name, prefix]) => {
     const of = (part: string) => (prefix === '' ? (part === 'catalog' ? 'catalog_name' : 'schema_name') : `${prefix}_${part}`)
     const condition = `${of('catalog')} = ${quoteString(catalog)} AND ${of('schema')} <> ${quoteString(ownSchema)}`
