@@ -1,4 +1,4 @@
-/** What the agent's control socket understands: the acts of `scan`, `snapshot`, `restore` and `stop`, and the facts of `status`. */
+/** What the agent's control socket understands: the acts of `scan`, `snapshot`, `restore` and `stop`, and the facts of `status`, which also closes incidents. */
 
 import type { Agent } from './agent.ts'
 import type { Handlers } from './agent-control.ts'
@@ -13,6 +13,7 @@ export function handlersOf(agent: Agent): Handlers {
   const { engine, paths, clock, supervisor } = agent
   return {
     status: () => agent.status(),
+    close: async ({ id, reason }) => agent.incidents.settle(String(id), String(reason)),
 
     async scan(_params, signal) {
       // Without an engine nobody writes the file; should one start meanwhile and checkpoint, the scan notices.

@@ -8,7 +8,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import type { Clock } from './clock.ts'
 import { ensureDirectory, writeOnFullDisk } from './disk.ts'
-import { codeOf, messageOf } from './errors.ts'
+import { codeOf, DaemonGuardError, messageOf } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Incident, IncidentLog } from './plugin.ts'
 
@@ -40,6 +40,8 @@ export class IncidentStore implements IncidentLog {
   #log: Log
   /** Incidents whose last change is not on disk. */
   #unwritten = new Map<string, Incident>()
+  /** What was opened here and is still open: whoever opened it may change it yet, so it is there once only. */
+  #open = new Map<string, Incident>()
 
   constructor(options: { directory: string; clock: Clock; log: Log }) {
     this.#directory = options.directory
@@ -62,6 +64,7 @@ export class IncidentStore implements IncidentLog {
       evidence: { ...incident.evidence },
       hint: incident.hint ?? null,
     }
+    this.#open.set(opened.id, opened)
     this.#write(opened)
     const level = opened.severity === 'info' ? 'info' : 'warn'
     this.#log[level]({ incident: opened.id, cause: opened.cause }, `incident: ${opened.message}`)
@@ -79,6 +82,7 @@ export class IncidentStore implements IncidentLog {
 
   close(incident: Incident, end: IncidentChanges = {}): void {
     incident.closedAt ??= this.#clock.now()
+    this.#open.delete(incident.id)
     this.change(incident, end)
     this.#log.info({ incident: incident.id, loss: incident.loss, downtimeMs: incident.downtimeMs }, `incident closed: ${incident.message}`)
   }
@@ -97,7 +101,25 @@ export class IncidentStore implements IncidentLog {
 
   /** One incident, or undefined when there is none of this id or its file cannot be read. */
   get(id: string): Incident | undefined {
-    return this.#unwritten.get(id) ?? this.#read(id)
+    return this.#open.get(id) ?? this.#unwritten.get(id) ?? this.#read(id)
+  }
+
+  /**
+   * An operator has seen to what is lost, or lives with it: closes an incident that names a loss, which nothing else would. Throws for one that is
+   * not there, is closed, or lost nothing: that one closes by itself when its cause is gone.
+   */
+  settle(id: string, reason: string): Incident {
+    const incident = /^[\w.-]+$/.test(id) ? this.get(id) : undefined
+    const hint = 'daemonguard status'
+    if (incident === undefined) throw new DaemonGuardError(`there is no incident ${id}`, { hint })
+    if (incident.closedAt !== null)
+      throw new DaemonGuardError(`the incident ${id} was closed at ${new Date(incident.closedAt).toISOString()}`, { hint })
+    if (incident.loss === 0)
+      throw new DaemonGuardError(`the incident ${id} names no loss: it closes by itself when its cause is gone`, {
+        hint: incident.hint ?? hint,
+      })
+    this.close(incident, { actions: [`closed by an operator: ${reason}`] })
+    return incident
   }
 
   /** Newest first, at most `limit`. An unreadable file is skipped and logged: it hides no other. */

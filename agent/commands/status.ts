@@ -3,19 +3,29 @@
 import { askAgent, NoAgent } from '../agent-control.ts'
 import { EngineClient } from '../engine-client.ts'
 import { ExitCode } from '../errors.ts'
+import type { Incident } from '../plugin.ts'
 import { blockersLine, bytes, duration, moment, type StatusReport } from '../status-report.ts'
-import { type Call, type Command, jsonOption, print } from './command.ts'
+import { type Call, type Command, jsonOption, print, UsageError } from './command.ts'
 import { locate } from './configuration.ts'
 
 const command: Command = {
-  usage: 'status [--json] [-c FILE]',
+  usage: 'status [--close INCIDENT --reason TEXT] [--json] [-c FILE]',
   help: [
     'Engine, plugins, lag, last scan, last snapshot and incidents, as the running agent sees them.',
+    '--close INCIDENT  closes an incident that names a loss and so stays open: by its name, as `status` prints it. The reason is kept with it.',
     'Exit codes: 0 all is well; 1 something is unhealthy; 3 no agent runs, so nobody knows.',
   ],
-  options: jsonOption,
+  options: { ...jsonOption, close: { type: 'string' }, reason: { type: 'string' } },
   async run(call) {
+    const { close: id, reason } = call.values
+    if ((id === undefined) !== (reason === undefined))
+      throw new UsageError('--close and --reason go together', 'daemonguard status --close INCIDENT --reason "reconciled with the broker"')
     const { paths } = await locate(call)
+    if (id !== undefined) {
+      const incident = await askAgent<Incident>(paths.agentSocket, 'close', { id, reason })
+      print(call, incident, [`closed: ${incident.message}`])
+      return ExitCode.ok
+    }
     try {
       const report = await askAgent<StatusReport>(paths.agentSocket, 'status', {}, { timeoutMs: 10_000 })
       print(call, report, describe(report))
@@ -64,10 +74,12 @@ export function describe(report: StatusReport): string[] {
   lines.push(`scan     ${facts(report.lastScan)}`, `snapshot ${facts(report.lastSnapshot)}`)
   const open = report.incidents.filter((incident) => incident.closedAt === null)
   const last = report.incidents.find((incident) => incident.closedAt !== null)
-  for (const incident of open)
-    lines.push(
-      `incident OPEN since ${moment(incident.openedAt)}: ${incident.message}${incident.hint === null ? '' : `\n         hint: ${incident.hint}`}`,
-    )
+  for (const incident of open) {
+    lines.push(`incident OPEN since ${moment(incident.openedAt)}: ${incident.message}`)
+    if (incident.hint !== null) lines.push(`         hint: ${incident.hint}`)
+    // It waits for somebody who knows what the loss means.
+    if (incident.loss !== 0) lines.push(`         once settled: daemonguard status --close ${incident.id} --reason …`)
+  }
   if (last !== undefined) lines.push(`incident closed ${moment(last.closedAt)}: ${last.message}`)
   if (report.incidents.length === 0) lines.push('incident none')
   return lines

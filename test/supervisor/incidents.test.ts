@@ -44,6 +44,25 @@ test('incidents outlive the agent, newest first, with what was done and measured
   assert.ok((oldest?.closedAt ?? 0) >= (oldest?.openedAt ?? Number.POSITIVE_INFINITY))
 })
 
+test('an operator closes what names a loss, with a reason, and whoever opened it cannot open it again', () => {
+  const { directory, store, clock } = setUp()
+  const gap = store.open({ ...fault, cause: 'journal-gap', loss: { firstSeq: 3, lastSeq: 4, tables: [] } })
+  const outage = store.open(fault)
+  clock.advance(1000)
+  const { closedAt } = store.settle(gap.id, 'rows 3 and 4 were test orders')
+  assert.type(closedAt, 'number')
+  clock.advance(1000)
+  // Its owner learns more.
+  store.change(gap, { evidence: { more: true } })
+  const found = setUp(directory).store.get(gap.id)
+  assert.is(found?.closedAt, closedAt)
+  assert.equal(found?.actions, ['closed by an operator: rows 3 and 4 were test orders'])
+  assert.equal(found?.loss, { firstSeq: 3, lastSeq: 4, tables: [] }, 'what is lost stays said')
+  assert.throws(() => store.settle(gap.id, 'again'), /was closed at/)
+  assert.throws(() => store.settle(outage.id, 'enough'), /names no loss: it closes by itself/)
+  for (const id of ['nowhere', '../identity', '']) assert.throws(() => store.settle(id, 'x'), /there is no incident/)
+})
+
 test('what a dead agent left open is closed by the next one, but for a loss and the outage that goes on', () => {
   const { directory, store, clock } = setUp()
   const opened = ['redis-unreachable', 'journal-gap', 'engine-died', 'plugin-failed'].map((cause) =>
