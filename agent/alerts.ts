@@ -39,6 +39,7 @@ export class Alerts {
   #log: Log
   #clock: Clock
   #queues: Queue[]
+  #listeners: ((alert: Alert) => void)[] = []
 
   /** `timeoutMs` bounds one attempt (default 5 s); `pauses` are the waits before each further attempt (default 1 s, 5 s). */
   constructor(options: { targets: readonly AlertTarget[]; host: string; log: Log; clock: Clock; timeoutMs?: number; pauses?: number[] }) {
@@ -49,11 +50,17 @@ export class Alerts {
     this.#queues = options.targets.map((target) => new Queue(target, this.facts, options.log, options.clock, delivery))
   }
 
+  /** Told of each alert, at once. It must not throw. */
+  onAlert(listener: (alert: Alert) => void): void {
+    this.#listeners.push(listener)
+  }
+
   /** Never throws and never waits. */
   raise(source: string, message: string, details: Record<string, unknown> = {}): void {
     this.facts.raised += 1
     this.#log.error({ alert: true, source, details }, message)
     const alert: Alert = { host: this.#host, time: new Date(this.#clock.now()).toISOString(), source, message, details }
+    for (const listener of this.#listeners) listener(alert)
     try {
       const body = JSON.stringify(alert, (_key, value) => (typeof value === 'bigint' ? value.toString() : value))
       for (const queue of this.#queues) queue.add(body)

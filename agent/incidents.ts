@@ -42,11 +42,17 @@ export class IncidentStore implements IncidentLog {
   #unwritten = new Map<string, Incident>()
   /** What was opened here and is still open: whoever opened it may change it yet, so it is there once only. */
   #open = new Map<string, Incident>()
+  #listeners: ((incident: Incident) => void)[] = []
 
   constructor(options: { directory: string; clock: Clock; log: Log }) {
     this.#directory = options.directory
     this.#clock = options.clock
     this.#log = options.log
+  }
+
+  /** Told of each incident when it is opened and when it is closed. It must not throw. */
+  onIncident(listener: (incident: Incident) => void): void {
+    this.#listeners.push(listener)
   }
 
   open(incident: Parameters<IncidentLog['open']>[0]): Incident {
@@ -68,6 +74,7 @@ export class IncidentStore implements IncidentLog {
     this.#write(opened)
     const level = opened.severity === 'info' ? 'info' : 'warn'
     this.#log[level]({ incident: opened.id, cause: opened.cause }, `incident: ${opened.message}`)
+    for (const listener of this.#listeners) listener(opened)
     return opened
   }
 
@@ -85,6 +92,7 @@ export class IncidentStore implements IncidentLog {
     this.#open.delete(incident.id)
     this.change(incident, end)
     this.#log.info({ incident: incident.id, loss: incident.loss, downtimeMs: incident.downtimeMs }, `incident closed: ${incident.message}`)
+    for (const listener of this.#listeners) listener(incident)
   }
 
   /**

@@ -26,6 +26,8 @@ export interface Paths {
   /** Control socket of the engine. */
   controlSocket: string
   agentFile: string
+  /** Of the agent as a service of Windows, which has no other place for it. */
+  agentLog: string
   agentLock: string
   /** Control socket of the agent. */
   agentSocket: string
@@ -51,6 +53,7 @@ export function pathsOf(config: Pick<Config, 'agent' | 'engine'>): Paths {
     engineLock: inData('engine.lock'),
     controlSocket: inData('control.sock'),
     agentFile: inData('agent.json'),
+    agentLog: inData('agent.log'),
     agentLock: inData('agent.lock'),
     agentSocket: inData('agent.sock'),
   }

@@ -5,13 +5,15 @@
  * build/bundle.ts puts it in the place of the packages that would load the addons from node_modules.
  *
  * Which cache: the first of these that works.
- *   1. $CACHE_DIRECTORY: systemd makes it for the service (/var/cache/daemonguard, 0700) and removes it with `systemctl clean`.
- *   2. $XDG_CACHE_HOME/daemonguard, or ~/.cache/daemonguard: a person's own runs. It survives a reboot, unlike /tmp.
- *   3. <tmp>/daemonguard-<uid>: users without a writable home, or with a home mounted noexec.
+ *   1. $CACHE_DIRECTORY: systemd makes it for the service (/var/cache/daemonguard, 0700) and removes it with `systemctl clean`. As a service of Windows, the
+ *      program sets it for itself and its engine: a directory beside the executable.
+ *   2. $XDG_CACHE_HOME/daemonguard, or ~/.cache/daemonguard; on Windows %LOCALAPPDATA%\DaemonGuard\cache: a person's own runs. It survives a reboot, unlike /tmp.
+ *   3. <tmp>/daemonguard-<uid>: users without a writable home, or with a home mounted noexec. Not on Windows, where every user may write to that of the services.
  * Not /tmp first: under systemd's PrivateTmp it is empty at every start, on many hosts it is memory or mounted noexec.
  *
  * Trust: a directory is made 0700, and used only if it is ours (owner, no one else may write, no symbolic link), so whoever could change the files could
- * change the executable's memory as well. The content is compared at each start all the same, against rot and half
+ * change the executable's memory as well. On Windows nobody can be asked for the owner before the first addon is there: all of its places lie where Windows itself lets only
+ * the user, or only administrators, write. The content is compared at each start all the same, against rot and half
  * copies: by CRC-32, which costs 15 ms for DuckDB's 71 MB where SHA-256 costs 45. The copy itself is checked by SHA-256.
  */
 
@@ -88,16 +90,23 @@ export function unpackAddon(addon: Addon, cache: string, readAsset: AssetReader)
 }
 
 /** Where addons may be unpacked, best first. */
-export function cacheDirectories(env: NodeJS.ProcessEnv = process.env): string[] {
+export function cacheDirectories(env: NodeJS.ProcessEnv = process.env, platform: NodeJS.Platform = process.platform): string[] {
   const home = os.homedir()
   const xdg = env.XDG_CACHE_HOME
+  const isWindows = platform === 'win32'
   const user =
-    xdg !== undefined && path.isAbsolute(xdg) ? xdg : path.isAbsolute(home) && home !== '/' ? path.join(home, '.cache') : undefined
+    xdg !== undefined && path.isAbsolute(xdg)
+      ? path.join(xdg, 'daemonguard')
+      : isWindows
+        ? path.join(env.LOCALAPPDATA ?? path.join(home, 'AppData', 'Local'), 'DaemonGuard', 'cache')
+        : path.isAbsolute(home) && home !== '/'
+          ? path.join(home, '.cache', 'daemonguard')
+          : undefined
   return [
     // systemd gives a list when the unit names several directories.
-    env.CACHE_DIRECTORY?.split(':')[0],
-    user === undefined ? undefined : path.join(user, 'daemonguard'),
-    path.join(os.tmpdir(), `daemonguard-${process.getuid?.() ?? 'user'}`),
+    isWindows ? env.CACHE_DIRECTORY : env.CACHE_DIRECTORY?.split(':')[0],
+    user,
+    isWindows ? undefined : path.join(os.tmpdir(), `daemonguard-${process.getuid?.() ?? 'user'}`),
   ].filter((directory) => directory !== undefined && directory !== '') as string[]
 }
 

@@ -67,11 +67,28 @@ function stageNode(target: Target, version: string, directory: string): boolean 
     return false
   }
   fs.mkdirSync(path.dirname(place), { recursive: true })
-  const link = `${place}.${process.pid}`
-  fs.symlinkSync(node, link)
-  moveUnlessThere(link, place)
+  const unfinished = `${place}.${process.pid}`
+  if (isWindows) fs.writeFileSync(unfinished, withoutSignature(fs.readFileSync(node)))
+  else fs.symlinkSync(node, unfinished)
+  moveUnlessThere(unfinished, place)
   for (const file of [`${place}.ok`, archive, `${archive}.ok`]) fs.writeFileSync(file, '')
   return true
+}
+
+/**
+ * Windows' signature of a program (Authenticode) covers all of it: Node's would be invalid in ours, which is worse than none, and in the way of a signature of
+ * your own. It lies at the end of the file, where the optional header's data directory 4 says ("PE Format", Microsoft).
+ */
+export function withoutSignature(program: Buffer): Buffer {
+  const header = program.readUInt32LE(0x3c) + 24
+  if (program.readUInt16LE(header) !== 0x20b) throw new Error('this is no program for 64-bit Windows')
+  const entry = header + 112 + 4 * 8
+  const [start, size] = [program.readUInt32LE(entry), program.readUInt32LE(entry + 4)]
+  if (size === 0) return program
+  if (start + size !== program.length) throw new Error('its signature does not lie at its end')
+  const unsigned = Buffer.from(program.subarray(0, start))
+  unsigned.fill(0, entry, entry + 8)
+  return unsigned
 }
 
 /** Runs `work` with variables that pkg knows no other way to be told. */

@@ -27,11 +27,21 @@ export interface WindowsProgram {
 
 export class Wine {
   readonly #directory = temporaryDirectory('w')
+  readonly #debug: string
   #programs = 0
 
-  /** Makes a Windows: some seconds. */
-  static async boot(): Promise<Wine> {
-    const wine = new Wine()
+  private constructor(debug: string) {
+    this.#debug = debug
+  }
+
+  /** Drive C: as this machine has it. */
+  get drive(): string {
+    return path.join(this.#directory, 'prefix/drive_c')
+  }
+
+  /** Makes a Windows: some seconds. `debug`: channels of Wine's that its programs print to stderr, as WINEDEBUG has them. */
+  static async boot(debug = '-all'): Promise<Wine> {
+    const wine = new Wine(debug)
     onExit(() => wine.#server('-k'))
     const { code, stderr } = await runChild(wineLoader, ['wineboot', '-i'], { env: wine.#environment(), deadline: 100_000 })
     if (code !== 0) throw new Error(`Wine cannot make a prefix: ${stderr}`)
@@ -103,7 +113,7 @@ export class Wine {
     return {
       ...process.env,
       WINEPREFIX: path.join(this.#directory, 'prefix'),
-      WINEDEBUG: '-all',
+      WINEDEBUG: this.#debug,
       // No browser engine, no .NET, no menus: nobody is asked whether to fetch them.
       WINEDLLOVERRIDES: 'mscoree,mshtml,winemenubuilder.exe=',
       NODE_SKIP_PLATFORM_CHECK: '1',

@@ -147,8 +147,11 @@ export const adoptionPoints = {
   refusing: { 'TAKEOVER:BACK': 3 },
 } satisfies Record<string, Points>
 
-/** The demonstration works on a directory that it has made for itself and throws away; nothing goes on from what it leaves. */
-export const exempt = ['DEMO:DAMAGE', 'DEMO:STAGE']
+/**
+ * The demonstration works on a directory that it has made for itself and throws away; nothing goes on from what it leaves. Installing a service of Windows
+ * touches no data, and does all of it when it is typed again.
+ */
+export const exempt = ['DEMO:DAMAGE', 'DEMO:STAGE', 'SERVICE:INSTALL', 'SERVICE:REMOVE']
 
 export const grouped = [enginePoints, spillPoints, agentPoints, adoptionPoints].flatMap(labelsOf)
 
