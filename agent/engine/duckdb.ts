@@ -6,10 +6,12 @@
 import {
   type DuckDBConnection,
   type DuckDBDataChunk,
+  type DuckDBDecimalValue,
   DuckDBInstance,
   DuckDBMaterializedResult,
   type DuckDBPreparedStatement,
   type DuckDBResult,
+  type DuckDBTimestampValue,
   DuckDBTypeId,
   type DuckDBValue,
   version as duckdbVersion,
@@ -167,6 +169,17 @@ export class Connection {
   }
 }
 
+/** One call into the addon for the types of most columns, where a value of any type takes two. */
+const binders: Partial<Record<ColumnType['kind'], (statement: DuckDBPreparedStatement, index: number, value: DuckDBValue) => void>> = {
+  BIGINT: (statement, index, value) => statement.bindBigInt(index, value as bigint),
+  INTEGER: (statement, index, value) => statement.bindInteger(index, value as number),
+  DOUBLE: (statement, index, value) => statement.bindDouble(index, value as number),
+  BOOLEAN: (statement, index, value) => statement.bindBoolean(index, value as boolean),
+  VARCHAR: (statement, index, value) => statement.bindVarchar(index, value as string),
+  TIMESTAMP: (statement, index, value) => statement.bindTimestamp(index, value as DuckDBTimestampValue),
+  DECIMAL: (statement, index, value) => statement.bindDecimal(index, value as DuckDBDecimalValue),
+}
+
 export class PreparedStatement {
   #statement: DuckDBPreparedStatement
 
@@ -206,7 +219,9 @@ export class PreparedStatement {
   }
 
   bindCell(index: number, type: ColumnType, cell: Cell): void {
-    this.#statement.bindValue(index + 1, toDuckDB(type, cell), duckdbType(type))
+    const bind = cell === null ? undefined : binders[type.kind]
+    if (bind === undefined) this.#statement.bindValue(index + 1, toDuckDB(type, cell), duckdbType(type))
+    else bind(this.#statement, index + 1, toDuckDB(type, cell))
   }
 
   async run(): Promise<Result> {

@@ -50,8 +50,7 @@ export class Interruption {
   async during<T>(timeout: number, work: () => Promise<T>): Promise<T> {
     if (this.#controller !== undefined) return work()
     this.#controller = new AbortController()
-    const late = new SqlError('57014', `canceling statement due to statement timeout (${timeout} ms)`, { hint: 'SET statement_timeout' })
-    const timer = timeout === 0 ? undefined : setTimeout(() => void this.insist(late), timeout)
+    const timer = timeout === 0 ? undefined : setTimeout(() => void this.insist(tooLate(timeout)), timeout)
     let stopped = false
     try {
       return await work()
@@ -67,4 +66,8 @@ export class Interruption {
       this.#controller = undefined
     }
   }
+}
+
+function tooLate(timeout: number): SqlError {
+  return new SqlError('57014', `canceling statement due to statement timeout (${timeout} ms)`, { hint: 'SET statement_timeout' })
 }

@@ -14,7 +14,7 @@ export const mostRows = 100_000
 /** Rows up to which a prepared INSERT costs no more than the appender, which runs on the event loop. */
 const fewRows = 64
 /** Parameters of the prepared INSERTs that are kept: a kilobyte each, about. */
-const mostParameters = 8_192
+const mostParameters = 16_384
 
 export class TableWriter {
   #connection: Connection
