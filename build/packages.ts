@@ -31,16 +31,23 @@ interface Locked {
 
 /** The directory of a package of package-lock.json, or of Node's binary for a platform. Throws, with what to type, when it can't be had. */
 export function packageDirectory(name: string, version = lockedVersion(name)): string {
+  return placeOf(name, version) ?? fetched(name, version)
+}
+
+/** Where it lies already; undefined when it would have to be fetched. */
+export function placeOf(name: string, version = lockedVersion(name)): string | undefined {
   const installed = ['node_modules', 'node_modules/node/node_modules'].map((place) => path.join(root, place, name))
-  return installed.find((directory) => versionOf(directory) === version) ?? fetched(name, version)
+  return [...installed, directoryOf(name, version)].find((directory) => versionOf(directory) === version)
+}
+
+/** The directory's own name is what a package's is anywhere, `node_modules/<name>`: the licences are found by it. */
+function directoryOf(name: string, version: string): string {
+  return path.join(cache, `${name}@${version}`.replaceAll('/', '+'), 'node_modules', name)
 }
 
 function fetched(name: string, version: string): string {
   const id = `${name}@${version}`
-  // The directory's own name is what a package's is anywhere, `node_modules/<name>`: the licences are found by it.
-  const place = path.join(cache, id.replaceAll('/', '+'))
-  const directory = path.join(place, 'node_modules', name)
-  if (fs.existsSync(directory)) return directory
+  const directory = directoryOf(name, version)
   const integrity = pinned[id] ?? locked(name)?.integrity
   if (integrity === undefined)
     throw new Error(`build/packages.ts knows no checksum of ${id}: npm view ${id} dist.integrity, and add it there after a look`)
@@ -55,7 +62,7 @@ function fetched(name: string, version: string): string {
     fs.mkdirSync(unpacked, { recursive: true })
     run('tar', ['-xzf', archive, '-C', unpacked, '--strip-components=1'])
     fs.rmSync(archive)
-    moveUnlessThere(unfinished, place)
+    moveUnlessThere(unfinished, path.join(cache, id.replaceAll('/', '+')))
   } finally {
     fs.rmSync(unfinished, { recursive: true, force: true })
   }

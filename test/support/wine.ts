@@ -1,6 +1,6 @@
 /**
  * Windows programs on this machine, by Wine. Each test has a Windows of its own (a prefix), which nothing outlives; its loopback and its files are this
- * machine's, the latter as drive Z:. Wine 8 runs Node 22, not 24.
+ * machine's, the latter as drive Z:.
  */
 
 import { spawn, spawnSync } from 'node:child_process'
@@ -8,12 +8,12 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { packageDirectory } from '../../build/packages.ts'
 import { onExit } from './cleanup.ts'
-import { wineLoader } from './prerequisites.ts'
+import { windowsNodeVersion, wineLoader } from './prerequisites.ts'
 import { type Exit, runChild } from './process.ts'
 import { temporaryDirectory } from './temp.ts'
 import { waitFor } from './wait.ts'
 
-export const windowsNodeVersion = '22.23.3'
+export { windowsNodeVersion }
 
 /** A program that Wine runs; its pid is this machine's. */
 export interface WindowsProgram {
