@@ -132,10 +132,11 @@ export function askAgent<Result>(
 }
 
 function noAgent(file: string, cause?: NodeJS.ErrnoException): DaemonGuardError {
-  if (cause?.code === 'EACCES')
+  // EPERM is Windows' word for it.
+  if (cause?.code === 'EACCES' || cause?.code === 'EPERM')
     return new DaemonGuardError('this user may not talk to the agent', {
       where: file,
-      hint: 'run the command as the user of the agent (root?)',
+      hint: process.platform === 'win32' ? 'run the command as administrator' : 'run the command as the user of the agent (root?)',
     })
   return new NoAgent('no agent runs on this data directory', { where: file, hint: 'daemonguard run', exitCode: 3 })
 }

@@ -1,6 +1,7 @@
 /** `demo`: see agent/demo.ts. */
 
 import { runDemo } from '../demo.ts'
+import { DaemonGuardError } from '../errors.ts'
 import { type Command, jsonOption } from './command.ts'
 
 const command: Command = {
@@ -11,6 +12,12 @@ const command: Command = {
     '--keep leaves the directory for a look.',
   ],
   options: { ...jsonOption, keep: { type: 'boolean' } },
-  run: (call) => runDemo({ json: call.json, keep: call.values.keep === true }),
+  async run(call) {
+    if (process.platform === 'win32')
+      throw new DaemonGuardError('the demo damages a file that DuckDB has open, which Windows lets nobody do', {
+        hint: 'run it on Linux; what Windows does, the README says',
+      })
+    return await runDemo({ json: call.json, keep: call.values.keep === true })
+  },
 }
 export default command

@@ -41,7 +41,9 @@ export class WindowsHost {
 
   /** Makes a Windows and the program; nothing runs yet. `plugins`: lines of the config's `plugins`. */
   static async prepare(plugins: readonly string[]): Promise<WindowsHost> {
-    const directory = temporaryDirectory('h')
+    // As in "Program Files".
+    const directory = path.join(temporaryDirectory('h'), 'trading host')
+    fs.mkdirSync(directory)
     const bundles = ['agent/main.ts', 'test/windows/jobbed.ts'].map((entry) => bundleForWindows(entry, directory))
     const [wine, port, statusPort, program, jobbed] = await Promise.all([Wine.boot(), freePort(), freePort(), ...bundles])
     const host = new WindowsHost(wine, { program, jobbed } as Programs, directory, port, statusPort)
