@@ -60,7 +60,10 @@ export class NetChanges {
     return this.transactions.length >= mostTransactions || this.#rows >= mostRows || this.#bytes >= mostBytes
   }
 
-  /** Takes in a transaction that need not stay alone (`isAlone`), or returns false: one of those that are in must be committed before it. */
+  /**
+   * Takes in a transaction that need not stay alone (`isAlone`), or returns false: one of those that are in must be committed before it; or, where
+   * none is in, it must stay alone after all.
+   */
   add(transaction: Transaction, tiesOf: ReadonlyMap<string, TableTies>): boolean {
     const changes = transaction.changes as readonly (RowChange | SequenceChange)[]
     if (this.#comesBack(changes)) return false
@@ -91,15 +94,22 @@ export class NetChanges {
     return [...changes, ...this.#sequences.values()]
   }
 
-  /** Whether one of the changes is of a row that was deleted, or may not be there. */
+  /** Whether one of the changes is of a row that was deleted, or may not be there; by what is in, or by the transaction itself. */
   #comesBack(changes: readonly (RowChange | SequenceChange)[]): boolean {
+    const own = new Map<string, Map<string, RowChange['kind']>>()
+    const deletes = new Set(changes.flatMap((change) => (change.kind === 'delete' ? [tableName(change.table)] : [])))
     return changes.some((change) => {
       if (change.kind === 'sequence') return false
-      const rows = this.#tables.get(tableName(change.table))?.rows
-      if (rows === undefined || rows.size === 0) return false
+      const name = tableName(change.table)
+      const rows = this.#tables.get(name)?.rows
+      const mine = deletes.has(name) ? (own.get(name) ?? new Map<string, RowChange['kind']>()) : undefined
+      if (mine !== undefined) own.set(name, mine)
+      if (mine === undefined && (rows === undefined || rows.size === 0)) return false
       return keysOf(change).some((key) => {
-        const kind = rows.get(key)?.kind
-        return kind === 'delete' || (kind !== undefined && change.kind === 'insert') || (kind === 'upsert' && change.kind === 'delete')
+        const before = mine?.get(key) ?? rows?.get(key)?.kind
+        mine?.set(key, before === 'upsert' && change.kind === 'update' ? before : change.kind)
+        if (before === undefined || before === 'insert') return false
+        return before === 'delete' || change.kind === 'insert' || (before === 'upsert' && change.kind === 'delete')
       })
     })
   }
@@ -130,7 +140,7 @@ export class NetChanges {
 export function isAlone(transaction: Transaction, tiesOf: ReadonlyMap<string, TableTies>): boolean {
   const { changes } = transaction
   if (isSpilled(changes)) return true
-  return changes.some((change, i) => {
+  return changes.some((change) => {
     if (change.kind === 'sequence') return false
     if (change.kind === 'schema' || ('more' in change && change.more)) return true
     const { table } = change
@@ -139,9 +149,6 @@ export function isAlone(transaction: Transaction, tiesOf: ReadonlyMap<string, Ta
     if (ties.parents.has(tableName(table))) return true
     if (change.kind === 'insert') return false
     if (change.rows.count >= manyRows) return true
-    // Its own statements may be of the same rows.
-    if (change.kind === 'delete' && changes.some((other, j) => i !== j && 'table' in other && tableName(other.table) === tableName(table)))
-      return true
     if (!table.primaryKey.every((i) => isComparable(table.columns[i]!.type.kind))) return true
     return change.kind === 'delete' ? ties.isParent || ties.hasUnique : hasUniqueAmong(ties, table, change.changed)
   })

@@ -55,14 +55,10 @@ export class Replay {
   async run(transactions: Iterable<Transaction>): Promise<ReplayResult> {
     for (const transaction of transactions) {
       const ties = await this.#tiesOf(transaction)
-      if (isAlone(transaction, ties)) {
+      const mayJoin = !isAlone(transaction, ties)
+      if (!mayJoin || !this.#group.add(transaction, ties)) {
         await this.#flush()
-        await this.#alone(transaction)
-        continue
-      }
-      if (!this.#group.add(transaction, ties)) {
-        await this.#flush()
-        this.#group.add(transaction, ties)
+        if (!mayJoin || !this.#group.add(transaction, ties)) await this.#alone(transaction)
       }
       if (this.#group.isFull) await this.#flush()
     }

@@ -16,7 +16,7 @@ import { waitFor } from '../support/wait.ts'
 
 const test = suite('journal kill')
 const random = seededRandom('kill')
-const kills = soak ? 1_000 : 50
+const kills = soak ? 1_000 : 30
 
 /** Returns at the moment when bytes appear behind the mark: without a pause, so that the kill comes while the rest is being written. */
 function untilBatchBegins(directory: string, spin: number): void {
