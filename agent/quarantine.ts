@@ -114,6 +114,20 @@ export function quarantine(options: {
   return { directory, files, settled: settle() }
 }
 
+/** The quarantines of a cause, newest first, with what their reason.json says; one that cannot be read says nothing. */
+export function listed(quarantine: string, cause: string): { directory: string; reason: Record<string, unknown> }[] {
+  const names = fs.existsSync(quarantine) ? fs.readdirSync(quarantine) : []
+  const wanted = names.filter((name) => new RegExp(`-${cause}(-\\d+|\\.\\d+)?$`).test(name)).sort()
+  return wanted.reverse().flatMap((name) => {
+    const directory = path.join(quarantine, name)
+    try {
+      return [{ directory, reason: JSON.parse(fs.readFileSync(path.join(directory, 'reason.json'), 'utf8')) as Record<string, unknown> }]
+    } catch {
+      return []
+    }
+  })
+}
+
 /** The last lines of a text file, at most `lines` of its last 64 KB; [] when it cannot be read. */
 export function tailOf(file: string, lines = 50): string[] {
   try {

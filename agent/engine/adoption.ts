@@ -93,7 +93,7 @@ async function prepare(config: Config, paths: Paths): Promise<Plan> {
  * Each step may have been done before.
  */
 function finish(paths: Paths, plan: Plan): void {
-  const { databaseId, seq, original } = plan
+  const { databaseId, seq, original, unreplayed } = plan
   const workshop = path.dirname(planFile(paths))
   writeIdentity(paths, { databaseId })
   ensureDirectory(paths.snapshots, 'ADOPTION:SNAPSHOT')
@@ -105,7 +105,7 @@ function finish(paths: Paths, plan: Plan): void {
     const kept = path.join(original, path.basename(file))
     if (!fs.existsSync(kept)) linkOrCopy(file, kept, 'ADOPTION:KEEP')
   }
-  const reason = { cause: 'adopted', from: paths.database, seq, at: new Date().toISOString() }
+  const reason = { cause: 'adopted', from: paths.database, seq, unreplayed, at: new Date().toISOString() }
   writeAtomic(path.join(original, 'reason.json'), `${JSON.stringify(reason, null, 2)}\n`, 'ADOPTION:REASON')
   for (const file of walFiles(paths.database)) removeDurably(file, 'ADOPTION:WAL')
   const copy = path.join(workshop, path.basename(paths.database))

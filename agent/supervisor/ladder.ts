@@ -7,8 +7,9 @@ import { snapshotSource } from '../snapshots.ts'
 import type { EngineConnection } from './adopt.ts'
 import { stablePeriodMs } from './backoff.ts'
 import { type Ending, gone, incidentCause } from './endings.ts'
+import { untoldWals } from './moved-wals.ts'
 import { holderOf, isAlive, lockHolder } from './process.ts'
-import { replaceDatabase, type SnapshotSource } from './restore.ts'
+import { databaseFiles, replaceDatabase, type SnapshotSource } from './restore.ts'
 import type { Situation } from './situation.ts'
 import { adoptedProcess } from './spawn.ts'
 import { type Obstacle, startEngine, waitForObstacle } from './start.ts'
@@ -249,7 +250,7 @@ export class Ladder {
 
   async #takeOver(signal: AbortSignal): Promise<Takeover> {
     const situation = this.#situation
-    const { paths, clock, incidents, alert, log } = situation.options
+    const { paths, clock, incidents, log } = situation.options
     let takeover: Takeover
     try {
       takeover = await takeOver({ paths, ...situation.command('adopt'), time: clock.now(), signal })
@@ -257,35 +258,37 @@ export class Ladder {
       const why = messageOf(error)
       return { kind: 'failed', why, ending: { name: isDiskFull(error) ? 'full' : 'unstarted', code: null, signal: null, text: why } }
     }
-    if ('unreplayed' in takeover && takeover.unreplayed !== null) {
-      const { directory } = takeover.unreplayed
-      const message = `a WAL beside ${paths.database} cannot be replayed: what was in it is not in the database`
-      const actions = [`moved it to ${directory}`]
-      incidents.close(
-        incidents.open({
-          severity: 'critical',
-          cause: 'wal-not-replayable',
-          message,
-          loss: 'unknown',
-          evidence: { quarantine: directory },
-          actions,
-        }),
-      )
-      alert(message, { quarantine: directory, loss: 'unknown' })
-    }
+    if ('unreplayed' in takeover && takeover.unreplayed !== null) this.#tellWal(takeover.unreplayed.directory, null)
     if (takeover.kind === 'ready' && takeover.adopted !== null) {
       situation.memory.adopted = true
       situation.remember()
       log.info(takeover.adopted, `took over ${paths.database}`)
       const { unreplayed, original } = takeover.adopted
-      if (typeof unreplayed === 'string') {
-        const message = `the WAL beside the database file could be replayed only in part; ${unreplayed}`
-        const evidence = { quarantine: original }
-        incidents.close(incidents.open({ severity: 'critical', cause: 'wal-damaged', message, loss: 'unknown', evidence }))
-        alert(message, { ...evidence, loss: 'unknown' })
-      }
+      if (typeof unreplayed === 'string') this.#tellWal(String(original), unreplayed)
     }
+    // An agent before this one may have died before it could say so.
+    const [, ...wals] = databaseFiles(paths.database)
+    const untold = takeover.kind === 'ready' ? untoldWals(paths.quarantine, wals, incidents.list(Number.POSITIVE_INFINITY)) : []
+    for (const { directory, unreplayed } of untold) this.#tellWal(directory, unreplayed)
     return takeover
+  }
+
+  /** A WAL that lies in quarantine. `unreplayed`: what of it could not be replayed; null: nothing could be. */
+  #tellWal(directory: string, unreplayed: string | null): void {
+    const { paths, incidents, alert } = this.#situation.options
+    const message =
+      unreplayed === null
+        ? `a WAL beside ${paths.database} cannot be replayed: what was in it is not in the database`
+        : `the WAL beside the database file could be replayed only in part; ${unreplayed}`
+    const what = {
+      severity: 'critical',
+      cause: unreplayed === null ? 'wal-not-replayable' : 'wal-damaged',
+      message,
+      loss: 'unknown',
+    } as const
+    const actions = unreplayed === null ? [`moved it to ${directory}`] : []
+    incidents.close(incidents.open({ ...what, actions, evidence: { quarantine: directory } }))
+    alert(message, { quarantine: directory, loss: 'unknown' })
   }
 
   /** Waits until the obstacle is gone or serves. */

@@ -12,6 +12,7 @@ import { holdsNoCommit } from '../duckfile/wal.ts'
 import { messageOf } from '../errors.ts'
 import { type Quarantined, quarantine } from '../quarantine.ts'
 import { type Ending, endingOf } from './endings.ts'
+import { movedWals } from './moved-wals.ts'
 import { holderOf } from './process.ts'
 import { databaseFiles } from './restore.ts'
 
@@ -67,17 +68,16 @@ export async function takeOver(options: {
     // Our own file: the engine judges it, and a snapshot can replace it.
     else if (known) return { kind: 'ready', adopted: null, unreplayed }
     else {
-      await putBack(unreplayed)
+      await (unreplayed as Quarantined | null)?.settled
+      putBack(movedWals(paths.quarantine, wals).flatMap(({ files }) => files))
       return { kind: 'refused', why, hint: `daemonguard scan ${database}, then move it away, or name another file as engine.database` }
     }
   }
 }
 
-/** The file cannot be opened without its WAL either, so the WAL is not what is broken: the two belong together. */
-async function putBack(moved: Quarantined | null): Promise<void> {
-  if (moved === null) return
-  await moved.settled
-  for (const { file, original } of moved.files) if (!fs.existsSync(original)) moveAnywhere(file, original, 'TAKEOVER:BACK')
+/** The file cannot be opened without its WAL either, so the WAL is not what is broken: the two belong together. An agent may have died before this. */
+function putBack(moved: readonly { file: string; original: string }[]): void {
+  for (const { file, original } of moved) if (!fs.existsSync(original)) moveAnywhere(file, original, 'TAKEOVER:BACK')
 }
 
 /** The pid that a message names (`pid 123`), or null. */

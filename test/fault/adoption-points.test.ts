@@ -13,6 +13,7 @@ import { sourceCommand } from '../support/program.ts'
 import { seededRandom } from '../support/random.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
+import { flipBit } from './support/damage.ts'
 import { Guarded, patience } from './support/guarded.ts'
 import { adoptionPoints, labelsOf } from './support/labels.ts'
 import { filesBelow, leftovers, Victims } from './support/victims.ts'
@@ -75,28 +76,61 @@ for (let pass = 0; pass < passes; pass++) {
   })
 }
 
-test('the agent is killed while it puts back the WAL of a file that cannot be taken over: both are still there', async () => {
+test('the agent is killed while it puts back the WAL of a file that cannot be taken over: the next one puts it back', async () => {
   const file = path.join(temporaryDirectory('platform'), 'platform.duckdb')
   fs.writeFileSync(file, 'not a database')
   fs.writeFileSync(`${file}.wal`, 'its WAL')
   const guarded = await Guarded.prepare({ engine: [`database: ${file}`], plugins })
   guarded.program = sourceCommand()
   try {
-    for (const [label, hits] of Object.entries(adoptionPoints.refusing)) {
-      guarded.env = victims.killedAt(label, hits, 'run')
-      await victims.dies(guarded.startAgent())
-    }
+    // Before it has done anything of it, then anywhere.
+    for (const [label, hits] of Object.entries(adoptionPoints.refusing))
+      for (const most of [1, hits]) {
+        guarded.env = victims.killedAt(label, most, 'run')
+        await victims.dies(guarded.startAgent())
+      }
     guarded.env = {}
     guarded.startAgent()
     const { problems } = await guarded.until('the agent gives up', ({ engine }) => engine.supervision === 'gave-up')
     assert.match(problems.join('\n'), 'cannot be taken over')
     assert.is(fs.readFileSync(file, 'utf8'), 'not a database')
-    const places = [`${file}.wal`, ...filesBelow(path.join(guarded.data, 'quarantine'))].filter((one) => fs.existsSync(one))
-    assert.is(places.filter((one) => fs.readFileSync(one, 'utf8') === 'its WAL').length, 1)
+    assert.is(fs.readFileSync(`${file}.wal`, 'utf8'), 'its WAL')
+    const kept = filesBelow(path.join(guarded.data, 'quarantine')).filter((one) => fs.readFileSync(one, 'utf8') === 'its WAL')
+    assert.equal(kept, [], 'nor is it anywhere else')
   } finally {
     await guarded.end()
   }
 })
+
+/** Damage to a WAL, and what is said of it. */
+const unreplayable: [cause: string, damage: (wal: string) => void][] = [
+  ['wal-not-replayable', (wal) => fs.appendFileSync(wal, Buffer.alloc(4096))],
+  ['wal-damaged', (wal) => flipBit(wal, 2, 0)],
+]
+for (const [cause, damage] of unreplayable)
+  test(`the agent is killed before it can say that a WAL was lost (${cause}): the next one says it, once`, async () => {
+    const { file } = await platformFile()
+    damage(`${file}.wal`)
+    const guarded = await Guarded.prepare({ engine: [`database: ${file}`], plugins })
+    guarded.program = sourceCommand()
+    try {
+      guarded.env = victims.killedAt('INCIDENT:SAVE', 1, 'run')
+      await victims.dies(guarded.startAgent())
+      guarded.env = {}
+      for (const _ of ['the next agent', 'the one after it']) {
+        await guarded.start()
+        const told = (await guarded.status()).incidents.filter((incident) => incident.cause === cause)
+        assert.equal(
+          told.map(({ loss, severity }) => [loss, severity]),
+          [['unknown', 'critical']],
+        )
+        assert.ok(filesBelow(String(told[0]?.evidence.quarantine)).some((one) => one.endsWith('.wal')))
+        await guarded.stop()
+      }
+    } finally {
+      await guarded.end()
+    }
+  })
 
 test('every step of an adoption is among them', () => {
   assert.equal(
