@@ -22,6 +22,7 @@ import { version } from '../runtime.ts'
 import type { ServiceManager, Surroundings } from '../service-manager.ts'
 import { prepareDisk } from './disk.ts'
 import { EventId, type EventLevel, EventLog } from './event-log.ts'
+import { endNow } from './processes.ts'
 import { Control, ERROR_CALL_NOT_IMPLEMENTED, ERROR_SERVICE_SPECIFIC_ERROR, State, serviceCalls } from './service-calls.ts'
 
 /** The service's name, and that of its source in the event log. */
@@ -70,6 +71,8 @@ export class WindowsService {
   static async connect(): Promise<WindowsService> {
     const { promise, resolve } = Promise.withResolvers<'connected'>()
     const service = new WindowsService(() => resolve('connected'))
+    // Node would wait for the dispatcher's thread, which goes on until the service says that it has stopped.
+    process.on('exit', endNow)
     if ((await Promise.race([promise, service.#ended])) === 'connected') return service
     throw new DaemonGuardError('Windows’ service manager did not start this process', {
       hint: 'daemonguard service start; in a terminal: daemonguard run',

@@ -18,7 +18,7 @@ import { freePort } from '../support/ports.ts'
 import { type Exit, runChild } from '../support/process.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
-import { ending, type WindowsProgram, Wine, windowsNodeVersion } from '../support/wine.ts'
+import { ending, type WindowsProgram, Wine, windowsNodeVersion, windowsPath } from '../support/wine.ts'
 import { build } from './built.ts'
 
 const test = suite('service on Windows')
@@ -202,12 +202,30 @@ test('a stopped service leaves the engine running, and a started one adopts it',
   assert.is(await countTrades(), 300)
 })
 
+test('an agent that cannot run ends, without a word to the service manager, which is what makes that start it again', async () => {
+  await must('service', 'stop')
+  const other = windows.start(executable, 'run', '-c', windowsPath(inHome('config.yaml')))
+  await healthy()
+  const starting = windows.start(executable, 'service', 'start')
+  await waitFor(
+    'the agent of the service has given up',
+    () => session.stderr().includes('another agent already runs') && windows.processes('service', 'run').length === 0,
+    { deadline: patience },
+  )
+  process.kill(starting.pid, 'SIGKILL')
+  await must('stop', '-c', windowsPath(inHome('config.yaml')))
+  assert.is((await other.exited).code, 0)
+  // Wine's service manager learns of a death when it wants something of the service.
+  await windows.run('sc', 'stop', 'DaemonGuard')
+  await must('service', 'start')
+})
+
 test('after a killed agent the service can be started again, and adopts the engine', async () => {
   const engine = processOf('engine')
   const { agent } = await status()
   process.kill(processOf('service'), 'SIGKILL')
   await trade(300, 100)
-  // Wine's service manager learns of a death when it wants something of the service, and still calls it running.
+  // Wine's still calls it running then.
   assert.is((await daemonguard('service', 'stop')).code, 1)
   await must('service', 'start')
   await waitFor('another agent runs', async () => (await healthy()).agent.pid !== agent.pid, { deadline: patience })
