@@ -17,7 +17,7 @@ import type { SchemaStatement } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
-import { isVolatile, refuseVolatileChecks } from './volatility.ts'
+import { isVolatile, refuseBadChecks } from './volatility.ts'
 
 export interface SchemaContext {
   readonly executor: Executor
@@ -43,7 +43,8 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
   refuseOtherCatalogs(statement, catalog.name)
   refuseHiddenDraws(statement)
   if (statement.asQuery === undefined) await refuseTemporaryParts(context, statement)
-  if (statement.asQuery === undefined && statement.object === 'TABLE') await refuseVolatileChecks(executor.connection, statement.tokens)
+  if (statement.asQuery === undefined && statement.object === 'TABLE')
+    await refuseBadChecks(executor.connection, statement.tokens, context.searchPath)
   const alters = statement.verb === 'ALTER' && statement.object === 'TABLE'
   const altered = alters ? await find(context, statement) : undefined
   const constraint = constraintChange(statement)

@@ -1,7 +1,7 @@
 /** Whether an expression may give another value next time: a replay could not give the same. */
 
 import type { Connection } from './duckdb.ts'
-import { lowerCase, quoteString, type Token, tokenize } from './sql/tokens.ts'
+import { lowerCase, pathEntries, quoteString, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 
 /** Keywords that DuckDB reads as functions of the clock, or a query. */
@@ -26,8 +26,11 @@ export async function isVolatile(connection: Connection, tokens: readonly Token[
   return false
 }
 
-/** Throws 0A000 for a CHECK that rows which have passed it may not pass when they are replayed. */
-export async function refuseVolatileChecks(connection: Connection, tokens: readonly Token[]): Promise<void> {
+/**
+ * Throws 0A000 for a CHECK that rows which have passed it may not pass when they are replayed, or that only a search path like this one can read:
+ * DuckDB keeps it as written, and lists nobody any constraint at all while one of them cannot be read.
+ */
+export async function refuseBadChecks(connection: Connection, tokens: readonly Token[], searchPath: string): Promise<void> {
   for (const [i, check] of tokens.entries()) {
     if (check.kind !== 'word' || check.text !== 'check' || tokens[i + 1]?.text !== '(') continue
     const after = tokens.slice(i + 2)
@@ -38,5 +41,47 @@ export async function refuseVolatileChecks(connection: Connection, tokens: reado
       throw new SqlError('0A000', 'a CHECK whose answer changes with time could not be replayed', {
         hint: 'use constants and columns only',
       })
+    const found = await foundByPath(connection, expression, pathEntries(searchPath))
+    if (found !== undefined)
+      throw new SqlError(
+        '0A000',
+        `a CHECK with the macro ${found.name}() of the schema ${found.schema} could be read with this search path only`,
+        {
+          hint: `write ${found.schema}.${found.name}(…)`,
+        },
+      )
   }
+}
+
+interface Macro {
+  readonly schema: string
+  readonly name: string
+}
+
+/** A macro that is called without its schema and is not in main, where everybody finds it; also one that a macro calls. */
+async function foundByPath(
+  connection: Connection,
+  tokens: readonly Token[],
+  path: readonly string[],
+  depth = 0,
+): Promise<Macro | undefined> {
+  const called = new Map<string, boolean>()
+  tokens.forEach((token, i) => {
+    if ((token.kind !== 'word' && token.kind !== 'quoted') || tokens[i + 1]?.text !== '(') return
+    const name = token.text.toLowerCase()
+    called.set(name, (called.get(name) ?? false) || tokens[i - 1]?.text !== '.')
+  })
+  if (called.size === 0 || depth > deepest) return undefined
+  const macros = await connection.all(
+    `SELECT schema_name, function_name, macro_definition FROM duckdb_functions() WHERE function_type = 'macro' AND NOT internal AND lower(function_name) IN (${[...called.keys()].map(quoteString).join(', ')})`,
+  )
+  const schemas = path.map(lowerCase)
+  for (const [schema, name] of macros.map((row) => row.map(String) as [string, string])) {
+    if (schema !== 'main' && schemas.includes(lowerCase(schema)) && called.get(name.toLowerCase())) return { schema, name }
+  }
+  for (const [, , definition] of macros) {
+    const found = await foundByPath(connection, tokenize(String(definition)), path, depth + 1)
+    if (found !== undefined) return found
+  }
+  return undefined
 }

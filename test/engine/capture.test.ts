@@ -187,6 +187,20 @@ test('CREATE TABLE AS keeps the rows that it gave', async () => {
   await assertReplayed()
 })
 
+test('CREATE TABLE AS with names for its columns keeps these, also when it replaces a table that it reads', async () => {
+  await one.query('CREATE TABLE s.named (a, "as", "it""s") AS SELECT id, v, random() FROM s.t')
+  await one.query('CREATE OR REPLACE TABLE s.named ("From", check_, c) AS SELECT a + 1, "as" || random(), 3 FROM s.named')
+  await one.query('CREATE OR REPLACE TABLE s.named (x, y) AS WITH n AS (FROM s.named) SELECT "From", random(), c FROM n')
+  await one.query('CREATE TABLE IF NOT EXISTS s.named (other, names) AS SELECT 1, 2')
+  await one.query('CREATE TABLE s.empty (k, w) AS (SELECT id, now() FROM s.t) WITH NO DATA; INSERT INTO s.empty VALUES (7, now())')
+  assert.equal(
+    await rowsOf(one, "SELECT column_name FROM information_schema.columns WHERE table_name = 'named' ORDER BY ordinal_position"),
+    [['x'], ['y'], ['c']],
+  )
+  assert.is((await rowsOf(one, 'SELECT x, y, c FROM s.named')).length, (await rowsOf(one, 'SELECT id FROM s.t')).length)
+  await assertReplayed()
+})
+
 test('a default that is not the same each time is journaled as what it gave; without a key it is refused', async () => {
   await one.query('ALTER TABLE s.t ADD COLUMN r DOUBLE DEFAULT random()')
   await one.query("CREATE SEQUENCE s.q START 5; ALTER TABLE s.t ADD COLUMN n BIGINT DEFAULT nextval('s.q')")

@@ -298,6 +298,31 @@ for (const [text, code] of [
   })
 }
 
+test('a CHECK that only this search path can read is refused: for all others DuckDB would list no constraint any more', async () => {
+  await client.query('CREATE SCHEMA rules; CREATE MACRO rules.positive(v) AS v > 0; SET search_path = rules')
+  await client.query('CREATE MACRO main.sound(v) AS positive(v) AND v < 10; CREATE TABLE main.plain (a INTEGER)')
+  for (const text of [
+    'CREATE TABLE main.ruled (a INTEGER, CHECK (positive(a)))',
+    'CREATE TABLE main.ruled (a INTEGER CHECK (a < 10 AND "Positive" (a)))',
+    'CREATE TABLE main.ruled (a INTEGER CHECK (main.sound(a)))',
+    'ALTER TABLE main.plain ADD CONSTRAINT ruled CHECK (positive(a))',
+  ]) {
+    const { code, hint } = await errorOf(text)
+    assert.equal([code, hint], ['0A000', 'write rules.positive(…)'], text)
+  }
+  await client.query('CREATE TABLE main.ruled (a INTEGER PRIMARY KEY, CHECK (rules.positive(a)), CHECK (half(a) < 100))')
+  await client.query('ALTER TABLE main.plain ADD CONSTRAINT ruled CHECK (rules.positive(a))')
+  await client.query('RESET search_path')
+  for (const each of [client, other]) await each.query(`INSERT INTO ruled VALUES (${each === client ? 1 : 2})`)
+  for (const table of ['ruled', 'plain']) assert.is(await codeOf(other.query(`INSERT INTO ${table} VALUES (-1)`)), '23514')
+  await killAndCompare()
+  assert.is(await codeOf(client.query('INSERT INTO ruled VALUES (-1)')), '23514')
+  // A name in main is found by everybody, unless this path has another one before it.
+  await client.query('CREATE MACRO rules.half(a) AS a * 2; SET search_path = rules')
+  assert.is((await errorOf('CREATE TABLE main.twice (a INTEGER CHECK (half(a) > 1))')).code, '0A000')
+  await client.query('RESET search_path; CREATE TABLE twice (a INTEGER CHECK (half(a) > 1)); DROP TABLE twice')
+})
+
 test('the journal alone gives the same database', async () => {
   const live = await stateOf(client)
   const copy = await TestEngine.prepare({ data: path.join(temporaryDirectory('c'), 'data') })
