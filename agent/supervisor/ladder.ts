@@ -182,8 +182,9 @@ export class Ladder {
       return this.afterEnding(attempt.process.ending ?? gone, null, signal)
     }
     if (attempt.ending.name !== 'locked') return this.afterEnding(attempt.ending, null, signal)
-    const pid = lockHolder(paths.engineLock) ?? pidIn(situation.logTail(5).join('\n'))
-    return this.#waitFor({ pid, ours: false, why: 'it holds the lock of this data directory' }, signal)
+    const said = situation.logTail(5).join('\n')
+    const why = said.includes('has the database file open') ? 'it has the database file open' : 'it holds the lock of this data directory'
+    return this.#waitFor({ pid: lockHolder(paths.engineLock) ?? pidIn(said), ours: false, why }, signal)
   }
 
   #serves(connection: EngineConnection): 'ended' {
