@@ -51,7 +51,13 @@ async function ofWindows(verb: string, call: Call): Promise<number> {
 async function runService(call: Call): Promise<number> {
   // Where only administrators can write, as they alone can replace the program itself; the engine inherits it.
   process.env.CACHE_DIRECTORY ??= path.join(path.dirname(process.execPath), 'cache')
-  const [{ WindowsService }, { runAgent }] = await Promise.all([import('../windows/service.ts'), import('./run.ts')])
+  const [{ WindowsService }, { runAgent }, { endNow }] = await Promise.all([
+    import('../windows/service.ts'),
+    import('./run.ts'),
+    import('../windows/processes.ts'),
+  ])
+  // Node would wait for the dispatcher's thread, which goes on until the service says that it has stopped.
+  process.on('exit', endNow)
   const service = await WindowsService.connect()
   return await service.run((surroundings) => runAgent(call, surroundings))
 }

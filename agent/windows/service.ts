@@ -22,7 +22,6 @@ import { version } from '../runtime.ts'
 import type { ServiceManager, Surroundings } from '../service-manager.ts'
 import { prepareDisk } from './disk.ts'
 import { EventId, type EventLevel, EventLog } from './event-log.ts'
-import { endNow } from './processes.ts'
 import { Control, ERROR_CALL_NOT_IMPLEMENTED, ERROR_SERVICE_SPECIFIC_ERROR, State, serviceCalls } from './service-calls.ts'
 
 /** The service's name, and that of its source in the event log. */
@@ -38,7 +37,14 @@ const progressMs = 2000
 const waitHintMs = 30_000
 const rotationMs = 60_000
 
+/** What a service asks of the service manager. */
+export type ManagerCalls = Pick<
+  ReturnType<typeof serviceCalls>,
+  'registerMain' | 'registerHandler' | 'registerControlHandler' | 'dispatch' | 'setStatus'
+>
+
 export class WindowsService {
+  #calls: ManagerCalls
   #status = 0
   #state: number = State.startPending
   #checkPoint = 0
@@ -49,8 +55,8 @@ export class WindowsService {
   /** Asked before there was an agent. */
   #asked: { engine: boolean } | undefined
 
-  private constructor(connected: () => void) {
-    const calls = serviceCalls()
+  private constructor(calls: ManagerCalls, connected: () => void) {
+    this.#calls = calls
     // Both live as long as the process.
     const handler = calls.registerHandler((control) => this.#control(control))
     const main = calls.registerMain(() => {
@@ -68,11 +74,9 @@ export class WindowsService {
   }
 
   /** Resolves when the service manager has called us as its service; rejects when nobody did, since something else started this process. */
-  static async connect(): Promise<WindowsService> {
+  static async connect(calls: ManagerCalls = serviceCalls()): Promise<WindowsService> {
     const { promise, resolve } = Promise.withResolvers<'connected'>()
-    const service = new WindowsService(() => resolve('connected'))
-    // Node would wait for the dispatcher's thread, which goes on until the service says that it has stopped.
-    process.on('exit', endNow)
+    const service = new WindowsService(calls, () => resolve('connected'))
     if ((await Promise.race([promise, service.#ended])) === 'connected') return service
     throw new DaemonGuardError('Windows’ service manager did not start this process', {
       hint: 'daemonguard service start; in a terminal: daemonguard run',
@@ -185,7 +189,7 @@ export class WindowsService {
       this.#checkPoint,
       isPending ? waitHintMs : 0,
     )
-    if (serviceCalls().setStatus(this.#status, Buffer.from(facts.buffer)) === 0)
+    if (this.#calls.setStatus(this.#status, Buffer.from(facts.buffer)) === 0)
       this.#log?.warn(`the service manager cannot be told of state ${state}`)
   }
 
