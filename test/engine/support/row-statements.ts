@@ -81,6 +81,19 @@ export function rowStatement(known: KnownSchema): string {
       integerKey && rest.length > 0
         ? `WITH few AS (SELECT ${id} AS k FROM ${path} ORDER BY random() LIMIT 4) UPDATE ${path} SET ${assign([random.pick(rest)])} WHERE ${id} IN (SELECT k FROM few)${returning()}`
         : `DELETE FROM ${path} WHERE ${where()}`,
+    // A join that chooses anew each time it is evaluated, and what SET can say beside `column = value`.
+    () => {
+      if (!integerKey || rest.length === 0) return `UPDATE ${path} SET ${set}`
+      const [one, two] = random.shuffle(rest) as [KnownColumn, KnownColumn | undefined]
+      const changes = [
+        `${id} = a.${id} + ${random.int(100, 10_000)}`,
+        `${quote(one.name)} = DEFAULT`,
+        two === undefined
+          ? `(${quote(one.name)}) = (${known.value(one)})`
+          : `(${quote(one.name)}, ${quote(two.name)}) = (${known.value(one)}, DEFAULT)`,
+      ]
+      return `UPDATE ${path} AS a SET ${random.pick(changes)} FROM range(1, 20) b(i) WHERE a.${id} = b.i AND random() < 0.7${returning()}`
+    },
     () => `DELETE FROM ${path} WHERE ${where()}${returning()}`,
     () => `DELETE FROM ${path} WHERE random() < 0.3${returning()}`,
     () =>
