@@ -15,8 +15,10 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { waitUntil } from '../clock.ts'
+import { loadConfig } from '../config.ts'
 import { copyDurably, ensureDirectory, moveAnywhere, moveDurably, removeDurably, removeTree, writeAtomic } from '../disk.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
+import { pathsOf } from '../paths.ts'
 import { packedText, version } from '../runtime.ts'
 import { forgetSource, registerSource } from './event-log.ts'
 import { serviceName } from './service.ts'
@@ -92,7 +94,7 @@ export async function install(options: Options): Promise<number> {
       await rollBack(places, previous, error)
     }
     say(`running: daemonguard ${version}; psql -h 127.0.0.1 -p 5433; "${places.program}" status`)
-    say(`configuration: ${places.config}; log: ${path.join(places.data, 'agent.log')}`)
+    say(`configuration: ${places.config}; log: ${pathsOf(loadConfig({ file: places.config })).agentLog}`)
   })
   return ExitCode.ok
 }
