@@ -29,7 +29,7 @@ function readArguments(): Options {
     allowPositionals: true,
     options: {
       'allow-skip': { type: 'string', multiple: true, default: [] },
-      concurrency: { type: 'string', default: '2' },
+      concurrency: { type: 'string', default: '3' },
       root: { type: 'string', default: import.meta.dirname },
       binary: { type: 'boolean', default: false },
     },
