@@ -24,6 +24,8 @@ const linger = 10_000
 /** How long children of an ended test process get to end as well, ms (their kill may be under way). */
 const leftoverGrace = 5_000
 
+/** A test starts hundreds of programs from their sources: compiled once, each of them starts in half the time. */
+const compiled = path.resolve(import.meta.dirname, '../../node_modules/.cache/compiled')
 const preload = pathToFileURL(path.join(import.meta.dirname, 'preload.ts')).href
 const active = new Map<number, string>()
 
@@ -43,7 +45,14 @@ export async function runTestFile(
   const child = spawn(process.execPath, ['--import', preload, file.path], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'], // 3: never written; its end tells the child that the guard is gone
-    env: { ...process.env, TMPDIR: temporary, ...options.env, [reportVariable]: report, [markerVariable]: marker },
+    env: {
+      ...process.env,
+      TMPDIR: temporary,
+      NODE_COMPILE_CACHE: compiled,
+      ...options.env,
+      [reportVariable]: report,
+      [markerVariable]: marker,
+    },
   })
   const group = child.pid as number
   const streams = [child.stdout as Readable, child.stderr as Readable]

@@ -117,6 +117,8 @@ export class Wine {
       // No browser engine, no .NET, no menus: nobody is asked whether to fetch them.
       WINEDLLOVERRIDES: 'mscoree,mshtml,winemenubuilder.exe=',
       NODE_SKIP_PLATFORM_CHECK: '1',
+      // Its path is one of this machine's.
+      NODE_DISABLE_COMPILE_CACHE: '1',
     }
   }
 

@@ -19,7 +19,7 @@ export async function rebuiltState(data: string, base: string | undefined, optio
     agent: { data_dir: directory },
     engine: { database, journal_dir: path.join(directory, 'journal') },
   } as Parameters<typeof pathsOf>[0])
-  const recovered = await recover({ paths, threads: 2, memory: 512e6, externalAccess: false, now: Date.now })
+  const recovered = await recover({ paths, threads: 1, memory: 512e6, externalAccess: false, now: Date.now })
   try {
     const { cutBytes, quarantined, gaps, refused } = recovered.report
     assert.equal({ cutBytes, quarantined, gaps, refused }, { cutBytes: 0, quarantined: [], gaps: [], refused: [] })
