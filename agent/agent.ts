@@ -23,6 +23,7 @@ import { ChosenSnapshots } from './restore.ts'
 import { version } from './runtime.ts'
 import { Scheduler } from './scheduler.ts'
 import { takeSnapshot } from './snapshots.ts'
+import { returnStartMemory } from './start-memory.ts'
 import { type StatusServer, serveStatus } from './status.ts'
 import { collectStatus } from './status-collector.ts'
 import type { StatusReport } from './status-report.ts'
@@ -40,6 +41,8 @@ export interface AgentOptions {
 const quietPlugins: readonly string[] = ['integrity-scanner']
 /** How long to wait before the status page is tried again on its port. */
 const statusRetryMs = 10_000
+/** After this the start of everything has left its garbage. */
+const settlingMs = 5_000
 
 export class Agent {
   readonly config: Config
@@ -141,6 +144,7 @@ export class Agent {
     this.supervisor.onJournalDamage(() => void this.#snapshotAtOnce())
     await this.supervisor.start()
     if (!this.#stopping.signal.aborted) await this.plugins.start()
+    void this.clock.sleep(settlingMs, this.#stopping.signal).then(returnStartMemory)
   }
 
   get statusPage(): string | null {

@@ -40,3 +40,13 @@ export async function waitUntil(
   }
   return false
 }
+
+/** Waits for `work`, at most `ms`. */
+export async function within(work: Promise<unknown>, ms: number, clock: Clock): Promise<void> {
+  const wait = new AbortController()
+  try {
+    await Promise.race([work, clock.sleep(ms, wait.signal)])
+  } finally {
+    wait.abort()
+  }
+}

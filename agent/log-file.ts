@@ -10,6 +10,11 @@ export const logLimit = 16 * 1024 * 1024
 /** Opens it to append, a full one aside first. Throws when it can't be opened (a full disk). */
 export function openLog(file: string): number {
   if (sizeOf(file) >= logLimit) moveDurably(file, `${file}.1`, 'LOG:ROTATE')
+  return appendLog(file)
+}
+
+/** Opens it to append, as it is: another process writes it too. */
+export function appendLog(file: string): number {
   return openForWriting(file, 'a', 'LOG:OPEN')
 }
 

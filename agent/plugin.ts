@@ -12,7 +12,7 @@ import type { Log } from './log.ts'
 /** What the engine tells about itself over the control socket. */
 export interface EngineStatus {
   pid: number
-  /** Process start, milliseconds since the Unix epoch. */
+  /** When it began its work, milliseconds since the Unix epoch: a spare has been a process for longer. */
   startedAt: number
   databaseId: string
   databasePath: string

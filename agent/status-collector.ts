@@ -56,7 +56,7 @@ async function engineReport({ supervisor, clock }: Agent): Promise<EngineReport>
     state: died ? 'down' : status === null ? 'silent' : 'up',
     supervision: died ? supervisor.status().state : supervision,
     status,
-    uptimeMs: clock.now() - hello.startedAt,
+    uptimeMs: clock.now() - (status?.startedAt ?? hello.startedAt),
     listen: hello.listen,
     socket: hello.socket,
     recovery: hello.recovery,

@@ -9,9 +9,11 @@
  *   supervisor/termination.ts ending it                                     supervisor/process.ts     pids, locks
  *   supervisor/backoff.ts     how often, how soon                           supervisor/state.ts       what outlives the agent
  *   supervisor/outage.ts      the incident: loss, downtime                  supervisor/losses.ts      what a recovery report means
+ *   supervisor/spare.ts       a process that is started beforehand
  *   supervisor/restore.ts     the snapshot step                             supervisor/takeover.ts    a foreign file or WAL
  */
 
+import { within } from './clock.ts'
 import type { EngineHello, RecoveryReport } from './control-protocol.ts'
 import { DaemonGuardError, messageOf } from './errors.ts'
 import { rotateLog } from './log-file.ts'
@@ -79,6 +81,7 @@ export class Supervisor implements EngineSupervisor {
       state,
       pid: this.#serving?.process.pid ?? null,
       adopted: this.#serving?.process.adopted ?? false,
+      spare: this.#situation.spare?.pid ?? null,
       since,
       restarts: deaths,
       failedRestarts: failed,
@@ -136,6 +139,7 @@ export class Supervisor implements EngineSupervisor {
     this.#serving = null
     serving?.connection.close()
     await within(this.#tail, 5000, this.#situation.options.clock)
+    await this.#situation.spare?.end()
     this.#situation.become('down')
     this.#situation.settled.resolve()
   }
@@ -149,6 +153,7 @@ export class Supervisor implements EngineSupervisor {
     this.#abort?.abort()
     const { clock, log } = this.#situation.options
     await this.#serial(async () => {
+      await this.#situation.spare?.end()
       await this.#endAll((process, connection) => endInOrder(process, connection, { ...options, clock, log }))
       this.#running = false
       this.#situation.become('down', 'stopped by command', 'daemonguard run')
@@ -292,6 +297,7 @@ export class Supervisor implements EngineSupervisor {
       this.#situation.recovered()
       this.#learn(serving.connection.hello)
       this.#situation.remember()
+      if (this.#wanted) this.#situation.spare?.prepare()
     } else if (now - serving.probedAt >= stablePeriodMs && (memory.flapping || count.inWindow(options.clock.now()).deaths > 0)) {
       count.reset()
       memory.flapping = false
@@ -385,15 +391,5 @@ export class Supervisor implements EngineSupervisor {
 
   #assertWanted(): void {
     if (!this.#wanted) throw new DaemonGuardError('the engine is not supervised now', { hint: 'daemonguard status' })
-  }
-}
-
-/** Waits for `work`, at most `ms`. */
-async function within(work: Promise<unknown>, ms: number, clock: SupervisorOptions['clock']): Promise<void> {
-  const wait = new AbortController()
-  try {
-    await Promise.race([work, clock.sleep(ms, wait.signal)])
-  } finally {
-    wait.abort()
   }
 }

@@ -1,16 +1,21 @@
 /** `engine`: the process that owns the DuckDB file and the journal. The agent starts it; people start the agent. */
 
-import { tellingFullDisk } from '../errors.ts'
+import { ExitCode, tellingFullDisk } from '../errors.ts'
 import type { Command } from './command.ts'
 import { loadEngineConfiguration } from './configuration.ts'
 
 const command: Command = {
   usage: 'engine -c FILE',
-  help: ['Started by the agent, detached: see `daemonguard run`.'],
-  options: {},
+  help: ['Started by the agent, detached: see `daemonguard run`.', '--spare: begins once there is a line on stdin; ends when that ends.'],
+  options: { spare: { type: 'boolean' } },
   async run(call) {
-    const [config, { runEngine }] = await Promise.all([loadEngineConfiguration(call), import('../engine/engine.ts')])
-    return await tellingFullDisk(runEngine(config))
+    const [{ runEngine }, { waitForTurn }] = await Promise.all([import('../engine/engine.ts'), import('../engine/spare.ts')])
+    if (call.values.spare === true) {
+      // Its code is there then; what it says counts when the engine begins.
+      await loadEngineConfiguration(call).catch(() => {})
+      if (!(await waitForTurn())) return ExitCode.ok
+    }
+    return await tellingFullDisk(runEngine(await loadEngineConfiguration(call)))
   },
 }
 export default command

@@ -182,7 +182,7 @@ function isRunning(pid: number): boolean {
 function isEngineOf(pid: number, config: string): boolean {
   if (process.platform !== 'linux') return isRunning(pid)
   try {
-    return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(config)
+    return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(config)
   } catch {
     return false
   }

@@ -57,6 +57,7 @@ function duckdbMemory(memory: number): number {
 
 /** Runs until it is told to stop; resolves with the exit code. Throws DaemonGuardError when it cannot start. */
 export async function runEngine(config: Config): Promise<number> {
+  const begunAt = Date.now()
   const paths = pathsOf(config)
   const log = createLog({ name: 'engine', level: config.agent.log.level, format: 'json' })
   // DuckDB creates its own files: nobody else may read them.
@@ -77,7 +78,7 @@ export async function runEngine(config: Config): Promise<number> {
   })
   log.info(recovered.report, 'recovered')
   const access = await Access.create({ auth: config.engine.auth, databaseId: recovered.databaseId, log })
-  const engine = new Engine(config, paths, log, recovered, access, isolation)
+  const engine = new Engine(config, paths, log, recovered, access, isolation, begunAt)
   await engine.start()
   const code = await engine.ended
   lock.release()
@@ -101,9 +102,10 @@ class Engine {
   #control: ControlServer
   #nonce = randomUUID()
   #startedAt = Math.round(Date.now() - process.uptime() * 1000)
+  #begunAt: number
   #stopping = false
 
-  constructor(config: Config, paths: Paths, log: Log, recovered: Recovered, access: Access, isolation: Isolation) {
+  constructor(config: Config, paths: Paths, log: Log, recovered: Recovered, access: Access, isolation: Isolation, begunAt: number) {
     const { promise, resolve } = Promise.withResolvers<number>()
     this.ended = promise
     this.#end = resolve
@@ -112,6 +114,7 @@ class Engine {
     this.#log = log
     this.#recovered = recovered
     this.#isolation = isolation
+    this.#begunAt = begunAt
     const { database, connection, databaseId } = recovered
     const suspect = (reason: string): never => this.#fail(ExitCode.suspect, `the instance is suspect: ${reason}`)
     const writer = new JournalWriter({
@@ -326,7 +329,7 @@ class Engine {
     const { watermark, lastAt } = this.#checkpoints
     return {
       pid: process.pid,
-      startedAt: this.#startedAt,
+      startedAt: this.#begunAt,
       databaseId: this.#recovered.databaseId,
       databasePath: this.#paths.database,
       durableSeq: writer.durableSeq,

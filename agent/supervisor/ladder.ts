@@ -159,10 +159,11 @@ export class Ladder {
       {
         paths,
         connect: situation.connect,
-        ...situation.command('engine'),
+        command: () => situation.command('engine'),
         clock,
         log,
         stallMs: situation.options.stallMs ?? 120_000,
+        spare: () => situation.spare?.take() ?? null,
         onSpawn(process) {
           situation.child = process
           situation.see(process.pid)

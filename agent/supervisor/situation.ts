@@ -1,6 +1,7 @@
 /** What the supervisor's parts share: where things stand, what is remembered, and the ways to say so. */
 
 import fs from 'node:fs'
+import path from 'node:path'
 import type { Clock } from '../clock.ts'
 import { EngineClient } from '../engine-client.ts'
 import { DaemonGuardError } from '../errors.ts'
@@ -14,6 +15,7 @@ import { RestartCount, type RestartLimits } from './backoff.ts'
 import { Outage } from './outage.ts'
 import { identify } from './process.ts'
 import type { SnapshotSource } from './restore.ts'
+import { Spare } from './spare.ts'
 import type { EngineProcess } from './spawn.ts'
 import type { Obstacle } from './start.ts'
 import { loadMemory, type SupervisorMemory, saveMemory } from './state.ts'
@@ -25,6 +27,8 @@ export interface SupervisorStatus {
   pid: number | null
   /** Another agent had started it. */
   adopted: boolean
+  /** Pid of the spare that waits, or null. */
+  spare: number | null
   /** When the state began, milliseconds since the Unix epoch. */
   since: number
   /** Deaths inside the restart window, each answered by a restart, and those restarts that failed. */
@@ -48,11 +52,16 @@ export interface SupervisorOptions {
   alert(message: string, details?: Record<string, unknown>): void
   /** Seams for tests. */
   connect?: Connect
-  command?: (subcommand: 'engine' | 'adopt') => { command: string; args: string[] }
+  command?: (subcommand: Subcommand) => { command: string; args: string[] }
+  /** Whether a spare engine waits for its turn; default: not on Windows, where the job of the agent could end it. */
+  spare?: boolean
   snapshots?: (databaseId: string) => SnapshotSource
   /** How long a starting engine may show no sign of work; default 2 minutes. */
   stallMs?: number
 }
+
+/** What the supervisor starts. */
+export type Subcommand = 'engine' | 'spare' | 'adopt'
 
 export class Situation {
   readonly options: SupervisorOptions
@@ -60,6 +69,7 @@ export class Situation {
   readonly count: RestartCount
   readonly outage: Outage
   readonly connect: Connect
+  readonly spare: Spare | null
   state: SupervisorState = 'down'
   /** When the state began. */
   since: number
@@ -87,6 +97,11 @@ export class Situation {
     this.count = new RestartCount(this.memory.limits, this.memory.restarts)
     this.outage = new Outage(options.incidents, options.clock, this.memory.outage)
     this.connect = options.connect ?? EngineClient.connect
+    const { paths, log, clock } = options
+    this.spare =
+      (options.spare ?? process.platform !== 'win32')
+        ? new Spare({ ...this.command('spare'), cwd: path.resolve(paths.data), logFile: paths.engineLog, log, clock })
+        : null
   }
 
   become(state: SupervisorState, problem: string | null = null, hint: string | null = null): void {
@@ -143,10 +158,11 @@ export class Situation {
     return findEngine({ paths: this.options.paths, connect: this.connect, known: this.memory.engine })
   }
 
-  command(subcommand: 'engine' | 'adopt'): { command: string; args: string[] } {
+  command(subcommand: Subcommand): { command: string; args: string[] } {
     if (this.options.command !== undefined) return this.options.command(subcommand)
     const { command, args } = selfCommand()
-    return { command, args: [...args, subcommand, '-c', this.options.config.file] }
+    const words = subcommand === 'spare' ? ['engine', '--spare'] : [subcommand]
+    return { command, args: [...args, ...words, '-c', this.options.config.file] }
   }
 
   /** This data directory's identity, or null before the first start. */

@@ -5,9 +5,10 @@
 
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
+import type { Writable } from 'node:stream'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { openLog } from '../log-file.ts'
+import { appendLog, openLog } from '../log-file.ts'
 import { isInJob, type Program, spawnOutsideJob } from '../windows/breakaway.ts'
 import { type Ending, endingOf, gone } from './endings.ts'
 import { isAlive } from './process.ts'
@@ -22,31 +23,56 @@ export interface EngineProcess {
   ending: Ending | null
 }
 
+export interface SpawnOptions {
+  command: string
+  args: string[]
+  cwd: string
+  logFile: string
+  log: Log
+}
+
 /** Starts `command`, detached. A program that cannot be started is an ending, not an exception. */
-export function spawnEngine(options: { command: string; args: string[]; cwd: string; logFile: string; log: Log }): EngineProcess {
-  const output = outputOf(options.logFile, options.log)
+export function spawnEngine(options: SpawnOptions): EngineProcess {
+  const output = outputOf(options.log, options.logFile, openLog)
   try {
     const outside =
       process.platform === 'win32' && isInJob() ? outsideJob({ ...options, env: engineEnvironment(), output }, options.log) : null
-    if (outside !== null) return outside
-    const child = spawn(options.command, options.args, {
-      cwd: options.cwd,
-      detached: true,
-      windowsHide: true,
-      stdio: ['ignore', output ?? 'ignore', output ?? 'ignore'],
-      env: engineEnvironment(),
-    })
-    child.unref()
-    const ended = new Promise<Ending>((resolve) => {
-      child.once('error', (error) =>
-        resolve({ name: 'unstarted', code: null, signal: null, text: `it cannot be started: ${messageOf(error)}` }),
-      )
-      child.once('exit', (code, signal) => resolve(endingOf(code, signal)))
-    })
-    return track({ pid: child.pid ?? 0, adopted: false, ended, ending: null })
+    return outside ?? spawnDetached(options, output, 'ignore').process
   } finally {
     if (output !== undefined) fs.closeSync(output)
   }
+}
+
+/** The same, with an open stdin. The log stays where it is, full or not: an engine may be writing it. */
+export function spawnWaiting(options: SpawnOptions): { process: EngineProcess; stdin: Writable | null } {
+  const output = outputOf(options.log, options.logFile, appendLog)
+  try {
+    return spawnDetached(options, output, 'pipe')
+  } finally {
+    if (output !== undefined) fs.closeSync(output)
+  }
+}
+
+function spawnDetached(
+  options: SpawnOptions,
+  output: number | undefined,
+  input: 'ignore' | 'pipe',
+): { process: EngineProcess; stdin: Writable | null } {
+  const child = spawn(options.command, options.args, {
+    cwd: options.cwd,
+    detached: true,
+    windowsHide: true,
+    stdio: [input, output ?? 'ignore', output ?? 'ignore'],
+    env: engineEnvironment(),
+  })
+  child.unref()
+  const ended = new Promise<Ending>((resolve) => {
+    child.once('error', (error) =>
+      resolve({ name: 'unstarted', code: null, signal: null, text: `it cannot be started: ${messageOf(error)}` }),
+    )
+    child.once('exit', (code, signal) => resolve(endingOf(code, signal)))
+  })
+  return { process: track({ pid: child.pid ?? 0, adopted: false, ended, ending: null }), stdin: child.stdin }
 }
 
 /** Null where the job that the agent is in lets nobody go: an engine that may end with its agent is better than none. */
@@ -88,9 +114,9 @@ export function engineEnvironment(): NodeJS.ProcessEnv {
 }
 
 /** Undefined when the log cannot be opened (a full disk): an engine without a log is better than none. */
-function outputOf(file: string, log: Log): number | undefined {
+function outputOf(log: Log, file: string, open: (file: string) => number): number | undefined {
   try {
-    return openLog(file)
+    return open(file)
   } catch (error) {
     log.warn({ file }, `the engine runs without a log: ${messageOf(error)}`)
     return undefined

@@ -19,12 +19,13 @@ export type Attempt =
 export interface StartOptions {
   paths: { data: string; engineFile: string; engineLock: string; engineLog: string; controlSocket: string; database: string }
   connect: Connect
-  command: string
-  args: string[]
+  command(): { command: string; args: string[] }
   clock: Clock
   log: Log
   /** How long a starting engine may show no sign of work. */
   stallMs: number
+  /** A process that begins to be an engine now; null: one has to be started. */
+  spare(): EngineProcess | null
   onSpawn(process: EngineProcess): void
 }
 
@@ -32,17 +33,11 @@ const pollMs = 20
 /** Less traffic than this between two looks is an idle process, not a replay. */
 const trafficOfWork = 64 * 1024
 
-/** Starts a process and waits until it (or another engine that was faster) serves. `signal` ends the wait, not the process. */
+/** Starts a process, or takes the spare, and waits until it (or another engine that was faster) serves. `signal` ends the wait, not the process. */
 export async function startEngine(options: StartOptions, signal: AbortSignal): Promise<Attempt> {
   const { paths, clock, log } = options
   const stale = readEngineFile(paths.engineFile)?.nonce
-  const process = spawnEngine({
-    command: options.command,
-    args: options.args,
-    cwd: path.resolve(paths.data),
-    logFile: paths.engineLog,
-    log,
-  })
+  const process = options.spare() ?? spawnEngine({ ...options.command(), cwd: path.resolve(paths.data), logFile: paths.engineLog, log })
   options.onSpawn(process)
   let lastSign = clock.monotonic()
   let lastLook = lastSign

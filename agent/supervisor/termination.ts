@@ -1,6 +1,6 @@
 /** Ends an engine's process: in order, or at once. Both are safe for the data: after any end the journal has every acknowledged commit. */
 
-import type { Clock } from '../clock.ts'
+import { type Clock, within } from '../clock.ts'
 import { DaemonGuardError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { whoIs } from '../shell.ts'
@@ -58,12 +58,7 @@ function send(engine: EngineProcess, signal: NodeJS.Signals): void {
 }
 
 async function endsWithin(engine: EngineProcess, ms: number, clock: Clock): Promise<boolean> {
-  const wait = new AbortController()
-  try {
-    await Promise.race([engine.ended, clock.sleep(ms, wait.signal)])
-  } finally {
-    wait.abort()
-  }
+  await within(engine.ended, ms, clock)
   // An adopted process whose connection still stands has no end to await: its pid tells.
   if (engine.ending === null && engine.adopted && !isAlive(engine.pid)) engine.ending = gone
   return engine.ending !== null || engine.pid <= 0

@@ -44,6 +44,8 @@ export interface Supervised {
  */
 export function supervise(options: {
   engines: string[][]
+  /** The program of every spare; without it there is none. */
+  spare?: string[] | { command: string; args: string[] }
   adopt?: string[]
   directory?: string
   overrides?: Partial<SupervisorOptions>
@@ -58,6 +60,7 @@ export function supervise(options: {
   const alerts: Supervised['alerts'] = []
   const started: string[] = []
   const told: string[] = []
+  const { spare = [] } = options
   let next = 0
   const supervisor = createSupervisor({
     config: { file: '/etc/daemonguard/config.yaml' },
@@ -69,10 +72,12 @@ export function supervise(options: {
     connect: connectFixture,
     command(subcommand) {
       if (subcommand === 'adopt') return fixture(options.adopt ?? ['adopts'], data)
+      if (subcommand === 'spare') return Array.isArray(spare) ? fixture(spare, data) : spare
       const engine = options.engines[Math.min(next++, options.engines.length - 1)] as string[]
       started.push(engine[0] as string)
       return fixture(engine, data)
     },
+    spare: options.spare !== undefined,
     ...options.overrides,
   })
   supervisor.onEngine((state) => told.push(state))

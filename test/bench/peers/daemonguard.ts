@@ -86,9 +86,20 @@ export class DaemonGuard implements WirePeer {
     await askAgent(path.join(this.guarded.data, 'agent.sock'), method)
   }
 
-  /** Process ids of the agent and of the engine. */
+  /** Process ids of the agent, of the engine, and of the spare that waits. */
   get pids(): number[] {
-    return [this.guarded.agent?.pid ?? [], this.guarded.enginePid()].flat()
+    return [this.guarded.agent?.pid ?? [], this.guarded.enginePid(), this.guarded.spares()].flat()
+  }
+
+  /** A moment after each start a spare engine waits. */
+  async spareWaits(): Promise<void> {
+    await waitFor(
+      'a spare engine waits',
+      () => this.guarded.spares().some((pid) => /libduckdb/.test(fs.readFileSync(`/proc/${pid}/maps`, 'utf8'))),
+      {
+        deadline: 60_000,
+      },
+    )
   }
 
   /** Ends agent and engine at once. */

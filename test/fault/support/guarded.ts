@@ -122,9 +122,14 @@ export class Guarded {
     await this.agent?.kill('SIGKILL')
   }
 
-  /** Every process of this data directory's engine, also one that does not serve yet. */
+  /** Every process of this data directory's engine, also one that does not serve yet; a spare is none before it begins. */
   engines(): number[] {
-    return processesWith(this.config, 'engine')
+    return processesWith(this.config, 'engine').filter((pid) => !this.spares().includes(pid))
+  }
+
+  /** Every spare engine that waits for its turn. */
+  spares(): number[] {
+    return processesWith(this.config, '--spare')
   }
 
   /** The one engine. Throws when there is none, or more than one. */
@@ -229,7 +234,8 @@ function processesWith(config: string, subcommand: string): number[] {
     .map(Number)
     .filter((pid) => {
       try {
-        const words = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+        // A spare that has begun has written its own, with spaces.
+        const words = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split(/[\0 ]/)
         return words.includes(config) && words.includes(subcommand) && isAlive(pid)
       } catch {
         return false // it has ended
