@@ -2,6 +2,7 @@
 
 import { type DuckDBAppender, DuckDBDataChunk, type DuckDBType, type DuckDBValue } from '@duckdb/node-api'
 import { bytesOf, type Cell, type Rows } from '../journal/types.ts'
+import { forChunks, type StagedRows } from './duckdb-packed.ts'
 import { cellWriter, chunkRows, columnType, identity } from './duckdb-values.ts'
 
 /** Of rows that wait for others: DuckDB is to hold them, not V8. */
@@ -37,6 +38,12 @@ export class Appender {
     }
     this.#waitingBytes += bytesOf(rows)
     if (this.#waitingRows > 0 && this.#waitingBytes >= mostWaitingBytes) this.#appendWaiting()
+  }
+
+  /** Rows of which most are bytes already. */
+  appendStaged(rows: StagedRows): void {
+    const columns = this.#types.map((type, i) => ({ type, write: this.#writers[i] as (cell: Cell) => DuckDBValue }))
+    forChunks(columns, rows, (chunk) => this.#appender.appendDataChunk(chunk))
   }
 
   flush(): void {

@@ -1,5 +1,5 @@
 /**
- * DuckDB itself: opens the guarded file without DuckDB's own WAL, and runs SQL. Only this file, duckdb-appender.ts and duckdb-values.ts import
+ * DuckDB itself: opens the guarded file without DuckDB's own WAL, and runs SQL. Only this file and its duckdb-….ts neighbours import
  * DuckDB. Errors pass through as DuckDB throws them; agent/engine/duckdb-errors.ts gives them a meaning.
  */
 

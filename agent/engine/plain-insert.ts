@@ -72,7 +72,7 @@ export function cellsOf(plan: InsertPlan, info: TableInfo, parameters: readonly 
     }
     if (parameter === undefined) return undefined
     const cell =
-      typeof parameter === 'string' ? fromText(type, sqlType, parameter) : sameType(type, parameter.type) ? parameter.cell : undefined
+      typeof parameter === 'string' ? cellFromText(type, sqlType, parameter) : sameType(type, parameter.type) ? parameter.cell : undefined
     if (cell === undefined) return undefined
     cells.push(cell)
   }
@@ -126,7 +126,8 @@ function sameType(one: ColumnType, other: ColumnType): boolean {
   return one.kind === other.kind && one.kind !== 'DECIMAL' && one.kind !== 'VARCHAR'
 }
 
-function fromText(type: ColumnType, sqlType: string, text: string): Cell | undefined {
+/** The value that text means beyond doubt, as DuckDB would cast it; undefined where that is for DuckDB to decide. */
+export function cellFromText(type: ColumnType, sqlType: string, text: string): Cell | undefined {
   const range = ranges[type.kind]
   if (range !== undefined) {
     if (!/^-?\d{1,20}$/.test(text)) return undefined
@@ -138,7 +139,7 @@ function fromText(type: ColumnType, sqlType: string, text: string): Cell | undef
     case 'BOOLEAN':
       return text === 't' || text === 'true' ? true : text === 'f' || text === 'false' ? false : undefined
     case 'DOUBLE':
-      return /^-?\d{1,17}(\.\d{1,17})?$/.test(text) ? Number(text) : undefined
+      return /^-?\d{1,17}(\.\d{1,17})?(e[+-]?\d{1,2})?$/.test(text) ? Number(text) : undefined
     case 'DECIMAL':
       return decimal(type.width, type.scale, text)
     case 'VARCHAR':

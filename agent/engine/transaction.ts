@@ -1,9 +1,10 @@
 /** One client transaction while it is open: its changes so far, its pass at the gate, and what it saw of the database. */
 
 import { codeOf } from '../errors.ts'
+import type { PackedRows } from '../journal/packed.ts'
 import { type EncodedTransaction, TransactionEncoder } from '../journal/record.ts'
 import type { SpillSource } from '../journal/spill.ts'
-import type { Change } from '../journal/types.ts'
+import type { Change, Table } from '../journal/types.ts'
 import type { Pass } from './gate.ts'
 import { WrittenRows } from './row-conflicts.ts'
 import { SqlError } from './sql-error.ts'
@@ -66,6 +67,13 @@ export class Transaction {
     this.#encoder ??= new TransactionEncoder(this.#spills)
     onDisk(() => this.#encoder?.add(change))
     this.written.add(change)
+  }
+
+  /** An insert of rows that are bytes already. Throws as `add` does. */
+  addPacked(table: Table, rows: PackedRows): void {
+    if (rows.count === 0) return
+    this.#encoder ??= new TransactionEncoder(this.#spills)
+    onDisk(() => this.#encoder?.addPacked(table, rows))
   }
 
   /** To be awaited between additions of very many rows: the disk must keep up. */

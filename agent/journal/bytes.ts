@@ -121,6 +121,16 @@ export class ByteWriter {
     this.raw(data)
   }
 
+  /** Length-prefixed bytes, those of `data` from `start` to `end`. */
+  part(data: Uint8Array, start: number, end: number): void {
+    const size = end - start
+    this.varint(size)
+    const at = this.#grow(size)
+    // For few bytes a view of them costs more than the loop.
+    if (size >= shortText) this.#buffer.set(data.subarray(start, end), at)
+    else for (let i = 0; i < size; i++) this.#buffer[at + i] = data[start + i] as number
+  }
+
   /** Length-prefixed UTF-8. */
   text(value: string): void {
     if (value.length < shortText && this.#shortAscii(value)) return

@@ -8,6 +8,7 @@
 
 import type { ByteReader, ByteWriter } from './bytes.ts'
 import { decodeColumn, encodeColumn } from './cells.ts'
+import { encodePacked, type PackedRows } from './packed.ts'
 import { type Cell, type Change, type Column, type Rows, sizeOf, type Table } from './types.ts'
 
 const kinds = ['insert', 'upsert', 'update', 'delete', 'schema', 'sequence'] as const
@@ -37,6 +38,14 @@ export function encodeChange(out: ByteWriter, change: Change, index: (table: Tab
   imageColumns(change).forEach((column, i) => {
     encodeColumn(out, column.type, change.rows.columns[i] as Rows['columns'][number])
   })
+}
+
+/** Writes rows `from` to `to` as an insert; `table` is its table's number. */
+export function encodePackedInsert(out: ByteWriter, rows: PackedRows, from: number, to: number, table: number): void {
+  out.u8(kinds.indexOf('insert'))
+  out.varint(table)
+  out.varint(to - from)
+  for (const column of rows.columns) encodePacked(out, column, from, to)
 }
 
 export function decodeChange(input: ByteReader, tables: readonly Table[]): Change {

@@ -20,7 +20,8 @@
 
 import { crc32 } from 'node:zlib'
 import { ByteReader, ByteWriter } from './bytes.ts'
-import { decodeChange, encodeChange, partsOf } from './changes.ts'
+import { decodeChange, encodeChange, encodePackedInsert, partsOf } from './changes.ts'
+import { type PackedRows, packedParts } from './packed.ts'
 import { type SpillReference, type SpillSource, type SpillWriter, spilledChanges } from './spill.ts'
 import type { Change, Table, Transaction } from './types.ts'
 
@@ -76,20 +77,30 @@ export class TransactionEncoder {
   /** Throws what the disk says (ENOSPC, …): the transaction cannot go on then. */
   add(change: Change): void {
     for (const part of this.#source === undefined ? [change] : partsOf(change, partBytes)) {
-      this.#add(part)
-      if (this.#source === undefined || this.#out.length < (this.#spill === undefined ? heldBytes : partBytes)) continue
-      this.#spill ??= this.#source.createSpill()
-      this.#spill.write(this.#out.bytes())
-      this.#out.clear()
+      encodeChange(this.#out, part, (table) => this.#table(table))
+      const rows = 'rows' in part ? part.rows.count : 0
+      this.#added(rows, 'rows' in part ? rows : 1)
     }
   }
 
-  #add(change: Change): void {
-    encodeChange(this.#out, change, (table) => this.#table(table))
+  /** An insert of rows that are bytes already. Throws as `add` does. */
+  addPacked(table: Table, rows: PackedRows): void {
+    let from = 0
+    for (const to of packedParts(rows, partBytes)) {
+      encodePackedInsert(this.#out, rows, from, to, this.#table(table))
+      this.#added(to - from, to - from)
+      from = to
+    }
+  }
+
+  #added(rows: number, items: number): void {
     this.#count++
-    const rows = 'rows' in change ? change.rows.count : 0
     this.#rows += rows
-    this.#items += 'rows' in change ? rows : 1
+    this.#items += items
+    if (this.#source === undefined || this.#out.length < (this.#spill === undefined ? heldBytes : partBytes)) return
+    this.#spill ??= this.#source.createSpill()
+    this.#spill.write(this.#out.bytes())
+    this.#out.clear()
   }
 
   /** Waits until the disk has caught up with what was added. */

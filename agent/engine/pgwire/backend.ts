@@ -75,7 +75,7 @@ export interface RowStream {
 
 /** Data of COPY … FROM STDIN, pulled by the engine: that is its back-pressure. */
 export interface CopySource {
-  /** What has arrived, in order, at message boundaries or not; null after CopyDone. Throws SqlError when the client gives up (57014) or is lost (08006). */
+  /** What has arrived, in order, at message boundaries or not, until the next call; null after CopyDone. Throws SqlError when the client gives up (57014) or is lost (08006). */
   read(): Promise<Buffer | null>
 }
 

@@ -138,7 +138,7 @@ export class Conversation {
   private copyMessage(copy: CopyStream, type: number, message: MessageReader): undefined {
     switch (type) {
       case Frontend.copyData:
-        return copy.push(Buffer.from(message.bytes(message.remaining))) as undefined
+        return copy.push(message.bytes(message.remaining)) as undefined
       case Frontend.copyDone:
         message.finish()
         copy.end()

@@ -5,10 +5,17 @@ import type { CopySource } from './backend.ts'
 
 /** Bytes buffered above which the socket is not read any more. */
 const highWater = 256 * 1024
+const firstBytes = 16 * 1024
+/** More than that is not kept for the data that comes next. */
+const mostKeptBytes = 1 << 20
+const nothing = Buffer.alloc(0)
 
 export class CopyStream implements CopySource {
-  private chunks: Buffer[] = []
+  private buffer: Buffer = nothing
+  /** Bytes that wait in it. */
   private bytes = 0
+  /** What was handed out last, for the data after the next. */
+  private lent: Buffer = nothing
   private ended = false
   private error: SqlError | undefined
   private waiting: { resolve: (data: Buffer | null) => void; reject: (error: SqlError) => void } | undefined
@@ -23,11 +30,16 @@ export class CopyStream implements CopySource {
     return this.bytes >= highWater
   }
 
-  /** Takes the bytes: they must not change afterwards. They are handed out at the next `deliver`, so that small messages go together. */
-  push(data: Buffer): void {
-    if (data.length === 0) return
-    this.chunks.push(data)
-    this.bytes += data.length
+  /** Copies the bytes. They are handed out at the next `deliver`, so that small messages go together. */
+  push(data: Uint8Array): void {
+    const needed = this.bytes + data.length
+    if (needed > this.buffer.length) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(firstBytes, needed, Math.min(2 * this.buffer.length, mostKeptBytes)))
+      this.buffer.copy(grown, 0, 0, this.bytes)
+      this.buffer = grown
+    }
+    this.buffer.set(data, this.bytes)
+    this.bytes = needed
   }
 
   /** CopyDone. */
@@ -38,7 +50,6 @@ export class CopyStream implements CopySource {
   /** CopyFail, a cancel, or a lost client: reading throws, data not read yet is dropped. */
   abort(error: SqlError): void {
     this.error ??= error
-    this.chunks = []
     this.bytes = 0
     this.deliver()
   }
@@ -69,9 +80,11 @@ export class CopyStream implements CopySource {
   }
 
   private takeAll(): Buffer {
-    const { chunks } = this
-    this.chunks = []
+    const { buffer } = this
+    const data = buffer.subarray(0, this.bytes)
+    this.buffer = this.lent
+    this.lent = buffer.length <= mostKeptBytes ? buffer : nothing
     this.bytes = 0
-    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+    return data
   }
 }
