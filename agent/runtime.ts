@@ -2,6 +2,7 @@
 
 import path from 'node:path'
 import { getAsset, isSea } from 'node:sea'
+import { Worker, type WorkerOptions } from 'node:worker_threads'
 import packageJson from '../package.json' with { type: 'json' }
 
 /** DaemonGuard's version. */
@@ -24,4 +25,15 @@ export function selfCommand(): { command: string; args: string[] } {
 /** What was typed after the program's name. Node puts something in argv[1] in both cases: the script, or the executable again. */
 export function commandLine(): string[] {
   return process.argv.slice(2)
+}
+
+/** The bundle of a thread's program among the executable's assets (build/bundle.ts). */
+export const threadAsset = 'duckdb-thread.cjs'
+
+/** Starts agent/engine/duckdb-thread.ts as a thread. It holds next to nothing in JavaScript. */
+export function startThread(): Worker {
+  const options: WorkerOptions = { resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 } }
+  const packed = packedText(threadAsset)
+  if (packed !== undefined) return new Worker(packed, { ...options, eval: true })
+  return new Worker(path.join(import.meta.dirname, 'engine/duckdb-thread.ts'), options)
 }

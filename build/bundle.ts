@@ -1,6 +1,6 @@
 /**
- * One CommonJS file out of agent/main.ts and all that it imports (the form that Node's single-executable format asks for),
- * and the native addons that it will find among the executable's assets.
+ * One CommonJS file out of agent/main.ts and all that it imports (the form that Node's single-executable format asks for), one for
+ * the engine's threads, and the native addons that both will find among the executable's assets.
  */
 
 import { createHash } from 'node:crypto'
@@ -8,6 +8,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import esbuild from 'esbuild'
+import { threadAsset } from '../agent/runtime.ts'
 import { type Addon, type AddonFile, assetKey } from './addons.ts'
 import { collectLicenses } from './licenses.ts'
 import { packageDirectory } from './packages.ts'
@@ -41,9 +42,8 @@ export async function bundle(options: { entry: string; directory: string; target
     return { name, files: files.map(describeFile) }
   })
   const file = path.join(directory, `daemonguard-${target.name}.cjs`)
-  const { metafile } = await esbuild.build({
-    entryPoints: [options.entry],
-    outfile: file,
+  const thread = path.join(directory, `${target.name}-${threadAsset}`)
+  const common: esbuild.BuildOptions & { metafile: true } = {
     bundle: true,
     absWorkingDir: root,
     platform: 'node',
@@ -58,8 +58,20 @@ export async function bundle(options: { entry: string; directory: string; target
     define: { 'import.meta.url': 'bundleUrl', 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
     metafile: true,
     logLevel: 'warning',
-  })
-  const inputs = Object.keys(metafile.inputs)
+  }
+  const builds = [
+    await esbuild.build({ ...common, entryPoints: [options.entry], outfile: file }),
+    await esbuild.build({
+      ...common,
+      entryPoints: [path.join(root, 'agent/engine/duckdb-thread.ts')],
+      outfile: thread,
+      // A worker made from a text has no file name that Node's own functions take.
+      banner: { js: "const bundleUrl = require('node:url').pathToFileURL(process.execPath).href" },
+      define: { ...common.define, __filename: 'process.execPath', 'import.meta.filename': 'process.execPath' },
+    }),
+  ]
+  assets[threadAsset] = thread
+  const inputs = [...new Set(builds.flatMap(({ metafile }) => Object.keys(metafile.inputs)))]
   refuseOwnPaths(inputs)
   const licenses = path.join(directory, 'LICENSES')
   fs.writeFileSync(licenses, collectLicenses(inputs, Object.values(assets), options.nodeVersion))

@@ -44,11 +44,17 @@ interface Settlement {
 export class CommitPipeline {
   #options: CommitOptions
   #tail: Promise<void> = Promise.resolve()
+  #committedAt = Number.NEGATIVE_INFINITY
   /** Ends with the commit that DuckDB is running now. */
   #current: Promise<void> | undefined
 
   constructor(options: CommitOptions) {
     this.#options = options
+  }
+
+  /** When the last transaction was, `performance.now()`. */
+  get committedAt(): number {
+    return this.#committedAt
   }
 
   get writer(): JournalWriter {
@@ -119,6 +125,7 @@ export class CommitPipeline {
       let seq = 0
       for (const encoded of group) seq = writer.append(encoded, time)
       guard?.committed(seq)
+      this.#committedAt = performance.now()
       step('COMMIT:APPENDED')
       return seq
     })

@@ -3,26 +3,15 @@
  * DuckDB. Errors pass through as DuckDB throws them; agent/engine/duckdb-errors.ts gives them a meaning.
  */
 
-import {
-  type DuckDBConnection,
-  type DuckDBDataChunk,
-  type DuckDBDecimalValue,
-  DuckDBInstance,
-  DuckDBMaterializedResult,
-  type DuckDBPreparedStatement,
-  type DuckDBResult,
-  type DuckDBTimestampValue,
-  DuckDBTypeId,
-  type DuckDBValue,
-  version as duckdbVersion,
-  StatementType,
-} from '@duckdb/node-api'
-import { bytesOf, type Cell, type ColumnType, type Rows } from '../journal/types.ts'
+import { type DuckDBConnection, DuckDBInstance, version as duckdbVersion, StatementType } from '@duckdb/node-api'
+import type { Cell, Rows } from '../journal/types.ts'
 import { Appender } from './duckdb-appender.ts'
-import { cellReader, chunkRows, columnType, duckdbType, identity, toDuckDB } from './duckdb-values.ts'
+import { databaseOf } from './duckdb-handles.ts'
+import { Result } from './duckdb-result.ts'
+import { PreparedStatement } from './duckdb-statement.ts'
 import { quoteIdentifier, quoteString } from './sql/tokens.ts'
 
-export { duckdbVersion, StatementType }
+export { duckdbVersion, type PreparedStatement, type Result, StatementType }
 
 export interface DatabaseOptions {
   /** Path of the database file. */
@@ -74,6 +63,21 @@ export class Database {
     return new Database(instance, options.catalog)
   }
 
+  /** For threads that work for it: duckdb_database. */
+  get address(): bigint {
+    return databaseOf((this.#instance as unknown as { db: unknown }).db)
+  }
+
+  /**
+   * From now on DuckDB has no workers of its own: analysts.ts says why. To it, those that are not there are "external" ones: it splits a query into as many parts
+   * as ever, and whoever comes takes the next.
+   */
+  async dismissWorkers(): Promise<void> {
+    const connection = await this.#instance.connect()
+    await connection.run("SET external_threads = current_setting('threads')")
+    connection.closeSync()
+  }
+
   async connect(): Promise<Connection> {
     const connection = await this.#instance.connect()
     // A stream's buffer is counted without the strings: 1 MB, DuckDB's own choice, can be ten chunks of 2,048 large values. So it gets room for one chunk.
@@ -90,12 +94,6 @@ export class Database {
 /** What DuckDB makes of an ALTER that gives every row a value. */
 const alterInParts = [StatementType.SET, StatementType.ALTER, StatementType.UPDATE, StatementType.ALTER, StatementType.SET]
 const schemaChanges = new Set([StatementType.CREATE, StatementType.CREATE_FUNC, StatementType.ALTER, StatementType.DROP])
-
-/** A chunk of a result, by column. */
-export interface Chunk {
-  readonly count: number
-  readonly columns: readonly (readonly Cell[])[]
-}
 
 export class Connection {
   #connection: DuckDBConnection
@@ -132,7 +130,7 @@ export class Connection {
 
   /** All rows of a query, by row. For the engine's own small queries. */
   async all(sql: string): Promise<Cell[][]> {
-    const result = new Result(await this.#connection.run(sql))
+    const result = Result.materialized(await this.#connection.run(sql))
     const rows: Cell[][] = []
     for (;;) {
       const chunk = await result.next()
@@ -166,181 +164,6 @@ export class Connection {
 
   close(): void {
     this.#connection.closeSync()
-  }
-}
-
-/** One call into the addon for the types of most columns, where a value of any type takes two. */
-const binders: Partial<Record<ColumnType['kind'], (statement: DuckDBPreparedStatement, index: number, value: DuckDBValue) => void>> = {
-  BIGINT: (statement, index, value) => statement.bindBigInt(index, value as bigint),
-  INTEGER: (statement, index, value) => statement.bindInteger(index, value as number),
-  DOUBLE: (statement, index, value) => statement.bindDouble(index, value as number),
-  BOOLEAN: (statement, index, value) => statement.bindBoolean(index, value as boolean),
-  VARCHAR: (statement, index, value) => statement.bindVarchar(index, value as string),
-  TIMESTAMP: (statement, index, value) => statement.bindTimestamp(index, value as DuckDBTimestampValue),
-  DECIMAL: (statement, index, value) => statement.bindDecimal(index, value as DuckDBDecimalValue),
-}
-
-export class PreparedStatement {
-  #statement: DuckDBPreparedStatement
-
-  constructor(statement: DuckDBPreparedStatement) {
-    this.#statement = statement
-  }
-
-  get parameterCount(): number {
-    return this.#statement.parameterCount
-  }
-
-  get type(): StatementType {
-    return this.#statement.statementType
-  }
-
-  /** Type of parameter `index` (from 0), or null where DuckDB leaves it open. */
-  parameterType(index: number): ColumnType | null {
-    const id = this.#statement.parameterTypeId(index + 1)
-    if (id === DuckDBTypeId.INVALID || id === DuckDBTypeId.ANY || id === DuckDBTypeId.SQLNULL || id > 100) return null
-    return columnType(this.#statement.parameterType(index + 1))
-  }
-
-  columns(): { name: string; type: ColumnType }[] {
-    return Array.from({ length: this.#statement.columnCount }, (_, i) => ({
-      name: this.#statement.columnName(i),
-      type: columnType(this.#statement.columnType(i)),
-    }))
-  }
-
-  /** Binds text as DuckDB's own string literal would be: it casts where the parameter is used. */
-  bindText(index: number, text: string): void {
-    this.#statement.bindVarchar(index + 1, text)
-  }
-
-  bindNull(index: number): void {
-    this.#statement.bindNull(index + 1)
-  }
-
-  bindCell(index: number, type: ColumnType, cell: Cell): void {
-    const bind = cell === null ? undefined : binders[type.kind]
-    if (bind === undefined) this.#statement.bindValue(index + 1, toDuckDB(type, cell), duckdbType(type))
-    else bind(this.#statement, index + 1, toDuckDB(type, cell))
-  }
-
-  async run(): Promise<Result> {
-    return new Result(await this.#statement.run())
-  }
-
-  /** Runs it where nobody asks for its answer. */
-  async execute(): Promise<void> {
-    await this.#statement.run()
-  }
-
-  /** Rows come as they are fetched; the connection stays busy until the end. */
-  async stream(): Promise<Result> {
-    return new Result(await this.#statement.stream())
-  }
-
-  close(): void {
-    this.#statement.destroySync()
-  }
-}
-
-/** Rows from which the size of the others is guessed. */
-const fewRows = 64
-/** Bytes of values that are taken out of a chunk at a time, about. */
-const togetherBytes = 4 << 20
-
-/** How many rows like these should be handed out at a time. */
-function togetherOf(rows: Rows): number {
-  const bytes = bytesOf(rows) / rows.count
-  return Math.max(1, Math.min(chunkRows, Math.floor(togetherBytes / bytes)))
-}
-
-export class Result {
-  readonly columns: readonly { name: string; type: ColumnType }[]
-  #result: DuckDBResult
-  #readers: ((value: DuckDBValue) => Cell)[]
-  /** Chunks of a materialized result. */
-  #taken = 0
-  /** The chunk that is being handed out, and the rows of it that have been. */
-  #chunk: DuckDBDataChunk | null = null
-  #given = 0
-  /** Rows that are handed out at a time: fewer where their values are large. Undefined before the first ones are seen. */
-  #together: number | undefined
-
-  constructor(result: DuckDBResult) {
-    this.#result = result
-    this.columns = Array.from({ length: result.columnCount }, (_, i) => ({
-      name: result.columnName(i),
-      type: columnType(result.columnType(i)),
-    }))
-    this.#readers = this.columns.map(({ type }) => cellReader(type))
-  }
-
-  get rowsChanged(): number {
-    return this.#result.rowsChanged
-  }
-
-  /** True when the statement answers with rows, not with a count of changes. */
-  get hasRows(): boolean {
-    return this.#result.returnType === 3
-  }
-
-  /** The next rows: a chunk of DuckDB's, or a part of one. Its memory is not DuckDB's any more. */
-  async next(): Promise<Chunk | null> {
-    this.#chunk ??= this.#result instanceof DuckDBMaterializedResult ? this.#materialized(this.#result) : await this.#result.fetchChunk()
-    const chunk = this.#chunk
-    if (chunk === null) return null
-    const there = chunk.rowCount
-    if (there === 0) {
-      this.#chunk = null
-      return null
-    }
-    this.#together ??= there <= fewRows ? chunkRows : togetherOf(this.#read(chunk, 0, fewRows))
-    const start = this.#given
-    const end = Math.min(there, start + this.#together)
-    const rows = this.#read(chunk, start, end - start)
-    this.#together = togetherOf(rows)
-    this.#given = end
-    if (end === there) {
-      // Not when garbage is collected: it can be hundreds of MB, of which V8 knows nothing.
-      chunk.reset()
-      this.#chunk = null
-      this.#given = 0
-    }
-    return rows
-  }
-
-  #read(chunk: DuckDBDataChunk, start: number, count: number): Chunk {
-    const columns = this.#readers.map((read, i) => {
-      const values = count === chunk.rowCount ? chunk.getColumnValues(i) : chunk.getColumnVector(i).slice(start, count).toArray()
-      if (read === identity) return values as Cell[]
-      return values.map((value) => (value === null ? null : read(value)))
-    })
-    return { count, columns }
-  }
-
-  /** What is there already is taken without a turn through the thread pool. */
-  #materialized(result: DuckDBMaterializedResult): DuckDBDataChunk | null {
-    return this.#taken < result.chunkCount ? result.getChunk(this.#taken++) : null
-  }
-
-  /** What is left, chunk by chunk. */
-  async *chunks(): AsyncGenerator<Chunk> {
-    for (let chunk = await this.next(); chunk !== null; chunk = await this.next()) yield chunk
-  }
-
-  /** Everything that is left, as one chunk. */
-  async rest(): Promise<Rows> {
-    const columns: Cell[][] = this.columns.map(() => [])
-    let count = 0
-    for (;;) {
-      const chunk = await this.next()
-      if (chunk === null) return { count, columns }
-      count += chunk.count
-      chunk.columns.forEach((cells, i) => {
-        const column = columns[i] as Cell[]
-        for (const cell of cells) column.push(cell)
-      })
-    }
   }
 }
 

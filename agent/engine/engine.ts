@@ -17,6 +17,7 @@ import { version } from '../runtime.ts'
 import { prepareDisk } from '../windows/disk.ts'
 import { ownHandle } from '../windows/open-file.ts'
 import { Access } from './access.ts'
+import { Analysts } from './analysts.ts'
 import { gateTimeout } from './block.ts'
 import { Blockers } from './blockers.ts'
 import { Catalog } from './catalog.ts'
@@ -41,6 +42,7 @@ import { SequenceTracker } from './sequences.ts'
 import { Session } from './session.ts'
 import type { SessionContext } from './session-context.ts'
 import { statementSlots } from './slots.ts'
+import { TaskThread } from './task-thread.ts'
 import { WriteBuffer } from './write-buffer.ts'
 
 /** What the engine takes before it holds a row (Node, DuckDB's library), and what is on its way through it. Bytes. */
@@ -49,6 +51,9 @@ const ownMemory = 300e6
 const duckdbPart = 0.95
 /** Of a memory too small for that. */
 const leastPart = 0.4
+
+/** ms after a commit during which another one is expected. */
+const busy = 100
 
 /** What DuckDB may take of the engine's memory, bytes. */
 function duckdbMemory(memory: number): number {
@@ -156,6 +161,13 @@ class Engine {
       writeBuffer,
       externalAccess: config.engine.external_access,
       slots: statementSlots(),
+      analysts: new Analysts({
+        cores: config.engine.cpu_cores,
+        database: database.address,
+        start: () => new TaskThread(),
+        isBusy: () => performance.now() - pipeline.committedAt < busy,
+        failed: (error) => log.warn(`a thread for queries is missing: ${messageOf(error)}`),
+      }),
       presences,
       idleInTransactionTimeout: config.engine.idle_in_transaction_timeout,
       kept: new KeptSettings(paths.settingsFile, (message) => log.warn(message)),
@@ -214,6 +226,7 @@ class Engine {
     await this.#showUsers()
     if (this.#recovered.created) await this.#applySchemaFile()
     if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir, 'ENGINE:DIRECTORY')
+    await this.#recovered.database.dismissWorkers()
     await this.#listener.start()
     await this.#control.listen(this.#paths.controlSocket)
     this.#writeEngineFile()

@@ -1,6 +1,7 @@
 /** Runs SQL on one session's DuckDB connection: prepares, keeps what will come again, binds, runs. */
 
 import type { ColumnType } from '../journal/types.ts'
+import type { Analysts } from './analysts.ts'
 import type { Connection, PreparedStatement, Result, StatementType } from './duckdb.ts'
 import type { Interruption } from './interruption.ts'
 import type { Parameter } from './pgwire/backend.ts'
@@ -14,12 +15,21 @@ interface Kept {
   readonly statement: PreparedStatement
   /** order[i]: the client's parameter (from 0) that is DuckDB's parameter i. */
   readonly order: readonly number[]
+  /** As a query, it had its rows at once the last time. */
+  quick?: boolean
 }
+
+/** ms that a thread has worked for a query up to its first rows, below which it costs more to ask one than to do it. */
+const quickly = 1
+/** ms after which one that was quick is so no more: it may have waited for others. */
+const slowly = 50
+/** ms after which a statement that writes gets help. */
+const patience = 20
 
 interface RunOptions {
   /** Rows are fetched as they are read. */
   stream?: boolean
-  /** It only reads, and takes a query's slot. */
+  /** It only reads: the threads of analysts.ts run it. */
   query?: boolean
   /** What DuckDB must take the statement for: our reading of its text decides how it is captured. Throws 0A000. */
   expect?: readonly StatementType[]
@@ -34,17 +44,14 @@ export class Executor {
   #kept = new Map<string, Kept>()
 
   #slots: StatementSlots
+  #analysts: Analysts
   #interruption: Interruption
 
-  constructor(connection: Connection, slots: StatementSlots, interruption: Interruption) {
+  constructor(connection: Connection, slots: StatementSlots, analysts: Analysts, interruption: Interruption) {
     this.connection = connection
     this.#slots = slots
+    this.#analysts = analysts
     this.#interruption = interruption
-  }
-
-  /** Does a query's work when a query may. */
-  query<T>(work: () => Promise<T>): Promise<T> {
-    return this.#slots.queries.run(work, this.#interruption.signal)
   }
 
   /** Prepared, with its parameters in the client's order; kept for the next time. */
@@ -77,13 +84,37 @@ export class Executor {
         if (parameter === undefined) throw new SqlError('08P01', `parameter $${from + 1} was not bound`)
         bind(kept.statement, to, parameter)
       })
+      const { signal } = this.#interruption
+      signal?.throwIfAborted()
+      if (query && kept.quick !== true && this.#analysts.ready) {
+        begun?.()
+        const { result, ms } = await kept.statement.analyse(this.#analysts)
+        kept.quick = keep && ms < quickly
+        return result
+      }
       const work = () => {
         begun?.()
         return stream ? kept.statement.stream() : kept.statement.run()
       }
-      return await (query ? this.query(work) : this.#slots.writes.run(work, this.#interruption.signal))
+      if (!query) return await this.#slots.writes.run(() => this.#assisted(work), signal)
+      this.#analysts.begin()
+      const since = performance.now()
+      const result = await this.#slots.queries.run(work, signal)
+      if (performance.now() - since > slowly) kept.quick = false
+      return result
     } finally {
       if (!keep) kept.statement.close()
+    }
+  }
+
+  /** What takes long is too large for one thread, as it was too large for DuckDB's planner to be quick. */
+  async #assisted<T>(work: () => Promise<T>): Promise<T> {
+    const doing = work()
+    const timer = setTimeout(() => void this.#analysts.assist(doing), patience)
+    try {
+      return await doing
+    } finally {
+      clearTimeout(timer)
     }
   }
 

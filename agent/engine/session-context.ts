@@ -1,5 +1,6 @@
 /** What all sessions share. */
 
+import type { Analysts } from './analysts.ts'
 import type { BlockContext } from './block.ts'
 import type { Database } from './duckdb.ts'
 import type { KeptSettings } from './kept-settings.ts'
@@ -14,6 +15,7 @@ export interface SessionContext extends BlockContext {
   /** Clients may read files. */
   readonly externalAccess: boolean
   readonly slots: StatementSlots
+  readonly analysts: Analysts
   /** Every session's. */
   readonly presences: Set<Presence>
   /** Milliseconds; 0: none. */

@@ -44,7 +44,7 @@ export class Session implements BackendSession {
     this.#interruption = new Interruption(() => {
       if (!this.#block.isCommitting) connection.interrupt()
     })
-    this.#executor = new Executor(connection, context.slots, this.#interruption)
+    this.#executor = new Executor(connection, context.slots, context.analysts, this.#interruption)
     this.#settings = new Settings(context.catalog.name, context.kept, client, context.idleInTransactionTimeout)
     this.#block = new Block(context, connection, {
       readOnly: client.readonly,
@@ -301,7 +301,7 @@ export class Session implements BackendSession {
         throw error
       })
     const stream = new StreamedRows(this.#executor.connection, result, 'SELECT', {
-      fetch: (work) => this.#presence.working(() => this.#presence.interruptible(() => this.#executor.query(work))),
+      fetch: (work) => this.#presence.working(() => this.#presence.interruptible(work)),
       ended: () => {
         this.#presence.queried()
         if (this.#stream === stream) this.#stream = undefined

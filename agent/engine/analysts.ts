@@ -1,0 +1,193 @@
+/**
+ * Who works for queries, and for which of them next. Whatever commits goes first: so queries do not run where statements that write do (the event
+ * loop, libuv's pool), but on threads of lower priority, which get what is left of the processors. A query's work is done in slices, in turns: a new query has
+ * its first one at once, the others go round, so that neither a short query waits for a long one, nor a long one for ever.
+ *
+ * DuckDB's own workers would take tasks of any statement, also of one that writes, which then waits for a thread of low priority. There are none; a thread of
+ * these that has nothing else to do takes tasks of anybody's while nothing commits, or where processors are idle anyway.
+ */
+
+import { type Laborer, type Order, type Report, taskState } from './task-thread.ts'
+
+/** ms; a task of DuckDB's, 100,000 rows, may take as long. */
+const slice = 5
+/** ms until one looks again for a query of which others do all that there is to be done. */
+const pause = 1
+/** Most threads are for slices, of which as many run as there are cores. A fetch that has to look long for its next rows cannot be put off; it must not keep all. */
+const leastThreads = 4
+
+interface Job {
+  readonly order: Order
+  readonly reported: PromiseWithResolvers<Report>
+}
+
+export interface AnalystsOptions {
+  readonly cores: number
+  /** duckdb_database */
+  readonly database: bigint
+  start(): Laborer
+  /** Whether anything has been committed lately. */
+  isBusy(): boolean
+  /** There is one thread less. */
+  failed(error: Error): void
+}
+
+export class Analysts {
+  #options: AnalystsOptions
+  #idle: Laborer[] = []
+  #threads = 0
+  #starting = false
+  /** A thread could not be started: no other one can. */
+  #hopeless = false
+  #fresh: Job[] = []
+  #round: Job[] = []
+  /** Statements that DuckDB is at work for, of which somebody may take tasks. */
+  #statements = 0
+  #slices = 0
+  #helpers = 0
+  #turns: (() => void)[] = []
+
+  constructor(options: AnalystsOptions) {
+    this.#options = options
+  }
+
+  /** False until the first thread has started, which `begin` sees to: until then, and without any, queries run where all else does. */
+  get ready(): boolean {
+    return this.#threads > 0
+  }
+
+  /** Starts a thread, if there may be one more. */
+  begin(): void {
+    if (this.#hopeless || this.#starting || this.#threads >= Math.max(this.#options.cores, leastThreads)) return
+    this.#starting = true
+    const thread = this.#options.start()
+    thread.started.then(
+      () => {
+        this.#threads++
+        this.#idle.push(thread)
+        this.#starting = false
+        this.#next()
+      },
+      (error) => {
+        this.#hopeless = true
+        this.#lost(error)
+      },
+    )
+  }
+
+  /** Works for a query that has begun (duckdb_pending_result) until it has rows, or an error: `taskState`; with the ms that it took. */
+  async work(pending: bigint): Promise<{ state: number; ms: number }> {
+    this.#statements++
+    try {
+      let ms = 0
+      let jobs = this.#fresh
+      for (;;) {
+        const report = await this.#do({ do: 'work', pending, ms: slice }, jobs)
+        ms += report.ms
+        const { state } = report
+        if (state === taskState.ready || state === taskState.error) return { state, ms }
+        if (state === taskState.noTasks) await new Promise((resolve) => setTimeout(resolve, pause))
+        jobs = this.#round
+      }
+    } finally {
+      this.#statements--
+    }
+  }
+
+  /** Fetches the next chunk of a streamed result (duckdb_result) into another (duckdb_data_chunk); resolves with its rows, 0 at the end. Throws as DuckDB does. */
+  async fetch(result: bigint, into: bigint): Promise<number> {
+    const { rows, error } = await this.#do({ do: 'fetch', result, into }, this.#fresh)
+    if (error !== null) throw new Error(error)
+    return rows
+  }
+
+  /** Helps with what runs elsewhere, until it has ended. */
+  async assist(work: Promise<unknown>): Promise<void> {
+    this.#statements++
+    this.#next()
+    await work.catch(() => {})
+    this.#statements--
+  }
+
+  /** Resolves when a piece of a query's rows may be handled on the event loop: one in each of its rounds, so that others have theirs in between. */
+  turn(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#turns.push(resolve) === 1) setImmediate(() => this.#giveTurn())
+    })
+  }
+
+  #giveTurn(): void {
+    this.#turns.shift()?.()
+    if (this.#turns.length > 0) setImmediate(() => this.#giveTurn())
+  }
+
+  #do(order: Order, jobs: Job[]): Promise<Report> {
+    const reported = Promise.withResolvers<Report>()
+    jobs.push({ order, reported })
+    this.#next()
+    return reported.promise
+  }
+
+  #next(): void {
+    for (let job = this.#pick(); job !== undefined; job = this.#pick()) {
+      const thread = this.#idle.pop()
+      if (thread === undefined) {
+        this.begin()
+        return
+      }
+      const jobs = this.#fresh.includes(job) ? this.#fresh : this.#round
+      jobs.splice(jobs.indexOf(job), 1)
+      void this.#run(thread, job)
+    }
+    if (!this.#mayHelp()) return
+    const thread = this.#idle.pop()
+    if (thread === undefined) this.begin()
+    else void this.#help(thread)
+  }
+
+  /** The next one that may run now. */
+  #pick(): Job | undefined {
+    const all = this.#slices < this.#options.cores
+    const may = ({ order }: Job) => all || order.do !== 'work'
+    return this.#fresh.find(may) ?? this.#round.find(may)
+  }
+
+  #mayHelp(): boolean {
+    const { cores, isBusy } = this.#options
+    if (this.#statements === 0) return false
+    return this.#slices + this.#helpers < (isBusy() ? cores - 2 : cores - (this.#slices === 0 ? 1 : 0))
+  }
+
+  async #run(thread: Laborer, { order, reported }: Job): Promise<void> {
+    if (order.do === 'work') this.#slices++
+    await this.#obey(thread, order).then(reported.resolve, reported.reject)
+    if (order.do === 'work') this.#slices--
+    this.#next()
+  }
+
+  async #help(thread: Laborer): Promise<void> {
+    this.#helpers++
+    await this.#obey(thread, { do: 'help', database: this.#options.database, ms: slice }).catch(() => {})
+    this.#helpers--
+    this.#next()
+  }
+
+  async #obey(thread: Laborer, order: Order): Promise<Report> {
+    try {
+      const report = await thread.obey(order)
+      this.#idle.push(thread)
+      return report
+    } catch (error) {
+      this.#threads--
+      this.#lost(error as Error)
+      throw error
+    }
+  }
+
+  /** Without any threads there is nobody to wait for. */
+  #lost(error: Error): void {
+    this.#options.failed(error)
+    if (this.#threads > 0) return
+    for (const { reported } of [...this.#fresh.splice(0), ...this.#round.splice(0)]) reported.reject(error)
+  }
+}
