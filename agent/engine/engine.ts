@@ -23,7 +23,6 @@ import { Blockers } from './blockers.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
-import { createNames } from './constraint-names.ts'
 import { ControlServer } from './control.ts'
 import { endProcess } from './end.ts'
 import { returnFreedMemory } from './freed-memory.ts'
@@ -32,7 +31,8 @@ import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
 import { MemoryWatch } from './memory-watch.ts'
 import { ParentLocks } from './parent-locks.ts'
-import { catalogStatements, roleStatements } from './pgcatalog/relations.ts'
+import { createCatalog } from './pgcatalog/creation.ts'
+import { roleStatements } from './pgcatalog/relations.ts'
 import { Listener } from './pgwire/listener.ts'
 import type { Presence } from './presence.ts'
 import { Probe } from './probe.ts'
@@ -80,6 +80,7 @@ export async function runEngine(config: Config): Promise<number> {
     memory: duckdbMemory(memory),
     externalAccess: config.engine.external_access,
     now: Date.now,
+    prepare: createCatalog,
   })
   log.info(recovered.report, 'recovered')
   const access = await Access.create({ auth: config.engine.auth, databaseId: recovered.databaseId, log })
@@ -221,8 +222,6 @@ class Engine {
   async start(): Promise<void> {
     const { sequences } = this.#context
     await sequences.refresh(this.#recovered.connection, true)
-    await this.#recovered.connection.run(createNames)
-    for (const statement of catalogStatements(this.#context.catalog.name)) await this.#recovered.connection.run(statement)
     await this.#showUsers()
     if (this.#recovered.created) await this.#applySchemaFile()
     if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir, 'ENGINE:DIRECTORY')

@@ -32,6 +32,8 @@ export interface RecoveryOptions {
   memory: number
   externalAccess: boolean
   now: () => number
+  /** What else an instance needs that has opened the right file. The journal is read meanwhile, but nothing is replayed. */
+  prepare?: (database: Database) => Promise<void>
 }
 
 export interface Recovered {
@@ -82,6 +84,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     iterationInHeader,
   })
 
+  const prepared = options.prepare?.(database) ?? Promise.resolve()
   const report: RecoveryReport = {
     watermark: mark.seq,
     replayed: 0,
@@ -98,7 +101,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   if (oldest > mark.seq + 1) missing.unshift({ firstSeq: mark.seq + 1, lastSeq: oldest - 1 })
   const tables = new Set<string>()
   step('RECOVERY:REPLAY')
-  const replay = new Replay(connection, database.catalog)
+  const replay = new Replay(connection, database.catalog, prepared)
   try {
     const onDamage = ({ seq = 0, reason, file }: JournalDamage) => {
       // The repair has reported it already.
@@ -116,6 +119,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
       cause: error,
     })
   }
+  await prepared
   step('RECOVERY:REPLAYED')
   // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
   report.gaps = missing.map(({ firstSeq, lastSeq, tables: known }) => ({ firstSeq, lastSeq, tables: [...(known ?? tables)] }))

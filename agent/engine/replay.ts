@@ -44,8 +44,12 @@ export class Replay {
   /** Bytes that the appender holds, about. */
   #appended = 0
   #ties: TiesOfTables
+  #ready: Promise<unknown>
 
-  constructor(connection: Connection, catalog: string) {
+  /** Nothing is changed before `prepared` is settled. */
+  constructor(connection: Connection, catalog: string, prepared: Promise<void> = Promise.resolve()) {
+    // Who made it waits for it too, and learns of its failure.
+    this.#ready = prepared.catch(() => {})
     this.#connection = connection
     this.#catalog = catalog
     this.#ties = new TiesOfTables(connection, catalog)
@@ -107,6 +111,8 @@ export class Replay {
   }
 
   async #apply(changes: Transaction['changes']): Promise<void> {
+    // Beside another transaction DuckDB refuses some of what went through alone: an index behind updates, for one.
+    await this.#ready
     await this.#connection.run('BEGIN TRANSACTION')
     try {
       for (const change of changes) await this.#change(change)
