@@ -73,7 +73,7 @@ export async function runEngine(config: Config): Promise<number> {
   const { cpu_cores: cores, memory } = config.engine
   const isolation = isolate({ cores, memory, database: paths.database })
   log.info(isolation, 'isolated')
-  returnFreedMemory(memory)
+  returnFreedMemory(memory, cores)
   const recovered = await recover({
     paths,
     threads: cores,

@@ -11,9 +11,12 @@ import koffi from 'koffi'
 
 /** Part of the memory from which on it is short. */
 const shortage = 0.8
-/** Milliseconds between looks, and where much was given back at the last one. */
+/** Milliseconds between looks: where memory is far, where it is near, and where much was given back at the last one. */
+const rarely = 500
 const seldom = 50
 const often = 10
+/** Bytes that a core can fill in a millisecond. */
+const filled = 8e6
 /** Bytes that count as much. */
 const much = 8e6
 /** Bytes by which V8's heap has grown since its garbage was collected last: more than the space for new objects, which comes and goes. */
@@ -21,8 +24,13 @@ const garbage = 24e6
 /** jemalloc's number for all arenas: MALLCTL_ARENAS_ALL. */
 const purgeAll = 'arena.4096.purge'
 
+/** Milliseconds within which `cores` cores cannot fill what is left up to the shortage: an idle engine is not woken for nothing. */
+export function pauseUntilShort(left: number, cores: number): number {
+  return Math.min(rarely, Math.max(seldom, left / (filled * cores)))
+}
+
 /** Keeps watch for the life of the process, whose memory is to stay below `memory` bytes. DuckDB must be loaded. */
-export function returnFreedMemory(memory: number): void {
+export function returnFreedMemory(memory: number, cores: number): void {
   if (process.platform !== 'linux') return
   const control = koffi.load('libduckdb.so').func('int duckdb_je_mallctl(const char *, void *, void *, void *, size_t)')
   const trim = koffi.load('libc.so.6').func('int malloc_trim(size_t)')
@@ -44,7 +52,7 @@ export function returnFreedMemory(memory: number): void {
   const look = () => {
     const before = rss()
     const given = before > shortage * memory ? giveBack(before) : 0
-    setTimeout(look, given > much ? often : seldom).unref()
+    setTimeout(look, given > much ? often : pauseUntilShort(shortage * memory - before, cores)).unref()
   }
   look()
 }
