@@ -30,9 +30,9 @@ export function commandLine(): string[] {
 /** The bundle of a thread's program among the executable's assets (build/bundle.ts). */
 export const threadAsset = 'duckdb-thread.cjs'
 
-/** Starts agent/engine/duckdb-thread.ts as a thread. It holds next to nothing in JavaScript. */
-export function startThread(): Worker {
-  const options: WorkerOptions = { resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 } }
+/** Starts agent/engine/duckdb-thread.ts as a thread, with what it is told. It holds next to nothing in JavaScript. */
+export function startThread(workerData: unknown): Worker {
+  const options: WorkerOptions = { workerData, resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 } }
   const packed = packedText(threadAsset)
   if (packed !== undefined) return new Worker(packed, { ...options, eval: true })
   return new Worker(path.join(import.meta.dirname, 'engine/duckdb-thread.ts'), options)

@@ -25,7 +25,8 @@ export interface AnalystsOptions {
   readonly cores: number
   /** duckdb_database */
   readonly database: bigint
-  start(): Laborer
+  /** `waiting[0]`: how many orders wait for a thread. */
+  start(waiting: Int32Array): Laborer
   /** Whether anything has been committed lately. */
   isBusy(): boolean
   /** There is one thread less. */
@@ -46,6 +47,7 @@ export class Analysts {
   #slices = 0
   #helpers = 0
   #turns: (() => void)[] = []
+  #waiting = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
   constructor(options: AnalystsOptions) {
     this.#options = options
@@ -60,7 +62,7 @@ export class Analysts {
   begin(): void {
     if (this.#hopeless || this.#starting || this.#threads >= Math.max(this.#options.cores, leastThreads)) return
     this.#starting = true
-    const thread = this.#options.start()
+    const thread = this.#options.start(this.#waiting)
     thread.started.then(
       () => {
         this.#threads++
@@ -129,6 +131,11 @@ export class Analysts {
   }
 
   #next(): void {
+    this.#giveOrders()
+    Atomics.store(this.#waiting, 0, this.#fresh.length + this.#round.length)
+  }
+
+  #giveOrders(): void {
     for (let job = this.#pick(); job !== undefined; job = this.#pick()) {
       const thread = this.#idle.pop()
       if (thread === undefined) {

@@ -4,14 +4,18 @@
  */
 
 import os from 'node:os'
-import { parentPort } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
 import koffi from 'koffi'
 import { type Order, type Report, taskState, threadName } from './task-thread.ts'
 
 /** How much nicer (nice(2)) than the rest of the process. Not the most: whoever waits for what such a thread holds waits for its turn. */
 const nicer = 10
 /** ms between two looks for a task. */
-const interval = 0.2
+const interval = 0.05
+/** ms that a query works at most before it is reported on. */
+const longest = 100
+/** How many orders wait. */
+const waiting = workerData as Int32Array
 
 /** Priority and name are the thread's own on Linux; elsewhere Node's calls would mean the process. Any user may lower a priority; nobody else may raise it again. */
 function introduce(): void {
@@ -51,10 +55,11 @@ const still = new Int32Array(new SharedArrayBuffer(4))
 /** Of the one database. */
 let taskStateOfDatabase: bigint | undefined
 
-function work(pending: bigint, end: number): Omit<Report, 'ms'> {
+function work(pending: bigint, begun: number, ms: number): Omit<Report, 'ms'> {
+  const goesOn = (past: number) => past < ms || (past < longest && Atomics.load(waiting, 0) === 0)
   let state: number
   do state = executeTask(pending)
-  while (state === taskState.notReady && performance.now() < end)
+  while (state === taskState.notReady && goesOn(performance.now() - begun))
   return { ...nothing, state }
 }
 
@@ -71,14 +76,14 @@ function fetch(result: bigint, into: bigint): Omit<Report, 'ms'> {
 /** Without DuckDB's own way of waiting: that counts every task that there has ever been. */
 function help(database: bigint, end: number): Omit<Report, 'ms'> {
   taskStateOfDatabase ??= createState(database) as bigint
-  while (Number(executeAny(taskStateOfDatabase, 1)) === 0 && performance.now() < end) Atomics.wait(still, 0, 0, interval)
+  while (performance.now() < end) if (Number(executeAny(taskStateOfDatabase, 1)) === 0) Atomics.wait(still, 0, 0, interval)
   return nothing
 }
 
 function obey(order: Order, begun: number): Omit<Report, 'ms'> {
   switch (order.do) {
     case 'work':
-      return work(order.pending, begun + order.ms)
+      return work(order.pending, begun, order.ms)
     case 'fetch':
       return fetch(order.result, order.into)
     case 'help':

@@ -165,7 +165,7 @@ class Engine {
       analysts: new Analysts({
         cores: config.engine.cpu_cores,
         database: database.address,
-        start: () => new TaskThread(),
+        start: (waiting) => new TaskThread(waiting),
         isBusy: () => performance.now() - pipeline.committedAt < busy,
         failed: (error) => log.warn(`a thread for queries is missing: ${messageOf(error)}`),
       }),

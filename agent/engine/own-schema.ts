@@ -33,10 +33,8 @@ export async function readWatermark(connection: Connection, catalog: string): Pr
   return row === undefined ? undefined : { databaseId: String(row[0]), seq: Number(row[1]), iteration: Number(row[2]) }
 }
 
-/** Replaces the watermark in a transaction of its own; the CHECKPOINT that follows makes it true. */
+/** Replaces the watermark in a transaction of its own, while writers wait: in one call. The CHECKPOINT that follows makes it true. */
 export async function writeWatermark(connection: Connection, { databaseId, seq, iteration }: Watermark): Promise<void> {
-  await connection.run('BEGIN TRANSACTION')
-  await connection.run(`DELETE FROM ${ownSchema}.watermark`)
-  await connection.run(`INSERT INTO ${ownSchema}.watermark VALUES (${quoteString(databaseId)}, ${seq}, ${iteration}, now())`)
-  await connection.run('COMMIT')
+  const row = `${quoteString(databaseId)}, ${seq}, ${iteration}, now()`
+  await connection.run(`BEGIN TRANSACTION; DELETE FROM ${ownSchema}.watermark; INSERT INTO ${ownSchema}.watermark VALUES (${row}); COMMIT`)
 }

@@ -7,11 +7,11 @@ import type { Worker } from 'node:worker_threads'
 import { startThread } from '../runtime.ts'
 
 export type Order =
-  /** Tasks of a query that has begun (duckdb_pending_result), for `ms` or a little longer. */
+  /** Tasks of a query that has begun (duckdb_pending_result), for `ms`, and for longer while no other order waits. */
   | { readonly do: 'work'; readonly pending: bigint; readonly ms: number }
   /** The next chunk of a streamed result (duckdb_result), to which the vectors of another (duckdb_data_chunk) will refer. */
   | { readonly do: 'fetch'; readonly result: bigint; readonly into: bigint }
-  /** One task of whoever has some in the queue of this duckdb_database, to its end; or none, if none comes within `ms`. */
+  /** Tasks of whoever has some in the queue of this duckdb_database, each to its end; none is begun after `ms`. */
   | { readonly do: 'help'; readonly database: bigint; readonly ms: number }
 
 /** As the order was. */
@@ -46,10 +46,11 @@ export class TaskThread implements Laborer {
   #waiting: PromiseWithResolvers<Report> | undefined
   #failure: Error | undefined
 
-  constructor() {
+  /** `waiting[0]`: how many orders wait for a thread; it may change at any time. */
+  constructor(waiting: Int32Array) {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.started = promise
-    this.#worker = startThread()
+    this.#worker = startThread(waiting)
     this.#worker.once('message', () => {
       resolve()
       this.#worker.on('message', (report: Report) => this.#waiting?.resolve(report))

@@ -20,12 +20,14 @@ class Threads {
   readonly analysts: Analysts
   readonly failures: string[] = []
   isBusy = true
+  /** What a thread sees: how many orders wait. */
+  waiting: Int32Array = new Int32Array(1)
 
   constructor(options: Partial<AnalystsOptions> = {}) {
     this.analysts = new Analysts({
       cores: 2,
       database: 99n,
-      start: () => this.#start(),
+      start: (waiting) => this.#start(waiting),
       isBusy: () => this.isBusy,
       failed: (error) => this.failures.push(error.message),
       ...options,
@@ -52,8 +54,9 @@ class Threads {
     await settled()
   }
 
-  #start(): Laborer {
+  #start(waiting: Int32Array): Laborer {
     this.started++
+    this.waiting = waiting
     return {
       started: Promise.resolve(),
       obey: (order) => new Promise((report, fail) => this.orders.push({ order, report, fail })),
@@ -84,6 +87,7 @@ test('queries take turns, as many at once as there are cores, and a new one has 
   work(3n)
   await settled()
   assert.equal(threads.open, ['work 1', 'work 2'])
+  assert.is(threads.waiting[0], 1, 'their slices end, since a third one waits')
   await threads.report('work 1', notReady)
   assert.equal(threads.open, ['work 2', 'work 3'])
   await threads.report('work 2', notReady)
@@ -95,8 +99,10 @@ test('queries take turns, as many at once as there are cores, and a new one has 
   assert.equal(threads.open, ['work 1', 'work 2'])
   await threads.report('work 1', notReady)
   assert.equal(threads.open, ['work 2', 'work 3'])
+  assert.is(threads.waiting[0], 1)
   for (const pending of ['2', '3', '1']) await threads.report(`work ${pending}`)
   assert.equal(threads.open, [])
+  assert.is(threads.waiting[0], 0, 'a slice goes on while nobody waits')
   assert.equal(ends, ['4: 1 ms', '2: 2 ms', '3: 2 ms', '1: 3 ms'])
 })
 
@@ -118,7 +124,7 @@ test('a fetch, which cannot be put off once it has begun, does not wait for slic
   assert.is(await failing, 'INTERRUPT Error: Interrupted!')
 })
 
-test('idle threads take tasks of anybody, one at a time, but not on two cores while somebody commits', async () => {
+test('idle threads take tasks of anybody, for a slice, but not on two cores while somebody commits', async () => {
   const threads = await begun()
   const query = threads.analysts.work(1n)
   await settled()

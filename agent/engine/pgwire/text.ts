@@ -70,7 +70,8 @@ export function decimalText(unscaled: bigint, scale: number): string {
 
 /** float8out: the shortest text that reads back the same; an exponent from 1e15 and below 1e-4. */
 function doubleText(value: number): string {
-  return printFloat(value, String(value), 15)
+  const magnitude = Math.abs(value)
+  return magnitude >= 1e-4 && magnitude < 1e15 ? String(value) : printFloat(value, String(value), 15)
 }
 
 /** float4out: the shortest text that reads back the same float4; an exponent from 1e6. */
