@@ -37,3 +37,12 @@ export function addressOf(handle: unknown, kind: keyof typeof tags): bigint {
 export function databaseOf(handle: unknown): bigint {
   return words(addressOf(handle, 'database'), 1)[0] as bigint
 }
+
+let resultError: ((result: bigint) => string | null) | undefined
+
+/** Why a result gives no more rows; null: it has no more. */
+export function errorOf(result: unknown): string | null {
+  const library = process.platform === 'win32' ? 'duckdb.dll' : 'libduckdb.so'
+  resultError ??= koffi.load(library).func('const char *duckdb_result_error(void *result)')
+  return resultError(addressOf(result, 'result'))
+}

@@ -9,12 +9,13 @@ import {
   type DuckDBTimestampValue,
   DuckDBTypeId,
   type DuckDBValue,
+  ResultReturnType,
   type StatementType,
 } from '@duckdb/node-api'
 import duckdb from '@duckdb/node-bindings'
 import type { Cell, ColumnType } from '../journal/types.ts'
 import type { Analysts } from './analysts.ts'
-import { addressOf } from './duckdb-handles.ts'
+import { addressOf, errorOf } from './duckdb-handles.ts'
 import { Result } from './duckdb-result.ts'
 import { columnType, duckdbType, toDuckDB } from './duckdb-values.ts'
 import { taskState } from './task-thread.ts'
@@ -86,7 +87,7 @@ export class PreparedStatement {
   /** Rows come as they are fetched; the connection stays busy until the end. */
   async stream(): Promise<Result> {
     const result = await this.#statement.stream()
-    return Result.streamed(result, () => result.fetchChunk())
+    return Result.streamed(result, () => nextOf(result))
   }
 
   /** The same, by the threads that work for queries; with the ms that it took them to the first rows. */
@@ -103,6 +104,16 @@ export class PreparedStatement {
   close(): void {
     this.#statement.destroySync()
   }
+}
+
+/** The next chunk, by libuv's threads. Throws what the addon keeps to itself: it gives an error behind the first rows for their end. */
+async function nextOf(streamed: DuckDBResult): Promise<DuckDBDataChunk | null> {
+  const chunk = await streamed.fetchChunk()
+  if (chunk !== null && chunk.rowCount > 0) return chunk
+  const failed = streamed.returnType === ResultReturnType.INVALID
+  const error = failed ? errorOf((streamed as unknown as { result: duckdb.Result }).result) : null
+  if (error !== null) throw new Error(error)
+  return null
 }
 
 /** Fetches into one chunk again and again: whoever has been given it resets it. */
