@@ -4,6 +4,7 @@ import type { Rows } from '../journal/types.ts'
 import type { Connection, Result } from './duckdb.ts'
 import { toSqlError } from './duckdb-errors.ts'
 import type { Chunk, Field, RowStream } from './pgwire/backend.ts'
+import { Numbers } from './pgwire/numbers.ts'
 import { SqlError } from './sql-error.ts'
 
 /** Rows that are in memory. */
@@ -43,6 +44,7 @@ function sizeOf({ count, columns }: Chunk): number {
   let bytes = 0
   for (const cells of columns) {
     bytes += count * 16
+    if (cells instanceof Numbers) continue
     for (const cell of cells) if (typeof cell === 'string' || cell instanceof Uint8Array) bytes += cell.length
   }
   return bytes
@@ -71,8 +73,8 @@ export class StreamedRows implements RowStream {
     return `${this.#verb} ${this.#count}`
   }
 
-  async next(): Promise<Chunk | null> {
-    const chunk = this.#buffered === undefined ? await this.#fetch() : (this.#buffered.shift() ?? null)
+  async next(all = false): Promise<Chunk | null> {
+    const chunk = this.#buffered === undefined ? await this.#fetch(all) : (this.#buffered.shift() ?? null)
     if (chunk !== null) this.#count += chunk.count
     return chunk
   }
@@ -83,7 +85,7 @@ export class StreamedRows implements RowStream {
     const chunks: Chunk[] = []
     let bytes = 0
     for (;;) {
-      const chunk = await this.#fetch()
+      const chunk = await this.#fetch(false)
       if (chunk === null) break
       chunks.push(chunk)
       bytes += sizeOf(chunk)
@@ -100,15 +102,18 @@ export class StreamedRows implements RowStream {
     this.#buffered = []
     if (this.#ended) return
     this.#ended = true
+    // Nobody wants what it is at work on any more: the statement has failed.
+    if (this.#result.isAhead) this.#connection.interrupt()
+    await this.#result.settle()
     // Another statement ends the stream in DuckDB, and with it the snapshot that would hold up checkpoints.
     await this.#connection.run('SELECT 1').catch(() => {})
     this.#events.ended()
   }
 
-  async #fetch(): Promise<Chunk | null> {
+  async #fetch(all: boolean): Promise<Chunk | null> {
     if (this.#ended) return null
     try {
-      const chunk = await this.#events.fetch(() => this.#result.next())
+      const chunk = await this.#events.fetch(() => this.#result.nextForWire(all))
       if (chunk === null) this.#end()
       return chunk
     } catch (error) {

@@ -12,6 +12,7 @@
 import type { Cell, ColumnType } from '../../journal/types.ts'
 import type { SqlError } from '../sql-error.ts'
 import type { CopyOptions } from './copy.ts'
+import type { ChunkColumn } from './numbers.ts'
 
 export interface Backend {
   /** A new session. Throws SqlError (severity FATAL) to refuse the client. */
@@ -53,10 +54,10 @@ export interface PreparedQuery {
 /** A bound value: NULL, text that the engine casts, or a typed value (it came in binary). */
 export type Parameter = null | string | { readonly type: ColumnType; readonly cell: Cell }
 
-/** Rows by column: `columns[c][r]`. */
+/** Rows by column. */
 export interface Chunk {
   readonly count: number
-  readonly columns: readonly (readonly Cell[])[]
+  readonly columns: readonly ChunkColumn[]
 }
 
 /**
@@ -65,8 +66,11 @@ export interface Chunk {
  */
 export interface RowStream {
   readonly fields: readonly Field[]
-  /** The next rows, in chunks of any size; null at the end. Large results: the wire asks only when the client has taken the previous ones. */
-  next(): Promise<Chunk | null>
+  /**
+   * The next rows, in chunks of any size; null at the end. Large results: the wire asks only when the client has taken the previous ones.
+   * `all`: it will ask until the end, and nothing else of this session runs before that: the engine may be at work on the rows that follow.
+   */
+  next(all?: boolean): Promise<Chunk | null>
   /** The final command tag ('SELECT 5', 'INSERT 0 1'); valid once `next` has returned null. */
   readonly tag: string
   /** Frees what is left. Called once, also after the end. */

@@ -7,6 +7,7 @@ import type { CopyOptions } from './copy.ts'
 import { signature } from './copy-binary.ts'
 import { encoderOf } from './encoding.ts'
 import { type MessageWriter, Server } from './messages.ts'
+import { cellAt } from './numbers.ts'
 import type { Outbox } from './outbox.ts'
 import { copyOutResponse } from './responses.ts'
 import { type Printer, printerOf } from './text.ts'
@@ -27,10 +28,10 @@ export async function copyOut(stream: RowStream, options: CopyOptions, outbox: O
   else if (options.header) message(writer, () => writer.utf8(headLine(stream, options)))
   let count = 0
   for (;;) {
-    const chunk = await stream.next()
+    const chunk = await stream.next(true)
     if (chunk === null) break
     for (let row = 0; row < chunk.count; row++) {
-      const cells = chunk.columns.map((column) => column[row] as Cell)
+      const cells = chunk.columns.map((column) => cellAt(column, row))
       message(writer, () => write(writer, cells))
       if (writer.length < flushBytes) continue
       outbox.flush()

@@ -3,6 +3,7 @@
 import type { Chunk, RowStream } from './backend.ts'
 import { type Encoder, encoderOf, type Format } from './encoding.ts'
 import { type MessageWriter, Server } from './messages.ts'
+import { Numbers } from './numbers.ts'
 import type { Outbox } from './outbox.ts'
 
 /** Results up to this size leave in one write with their ReadyForQuery; larger ones go out in pieces of it. */
@@ -11,6 +12,7 @@ const flushBytes = 64 * 1024
 export class Cursor {
   private readonly stream: RowStream
   private readonly encoders: readonly Encoder[]
+  private readonly formats: readonly Format[]
   private chunk: Chunk | null = null
   private row = 0
   private closed = false
@@ -18,7 +20,8 @@ export class Cursor {
   /** Throws 0A000 when a column can't be had in the format asked for. */
   constructor(stream: RowStream, formats: readonly Format[]) {
     this.stream = stream
-    this.encoders = stream.fields.map((field, i) => encoderOf(field.type, formats[i] ?? 0))
+    this.formats = stream.fields.map((_, i) => formats[i] ?? 0)
+    this.encoders = stream.fields.map((field, i) => encoderOf(field.type, this.formats[i] as Format))
   }
 
   /** The command tag, once `send` has returned true. */
@@ -32,7 +35,7 @@ export class Cursor {
     while (left > 0) {
       if (this.chunk === null || this.row >= this.chunk.count) {
         this.row = 0
-        this.chunk = await this.stream.next()
+        this.chunk = await this.stream.next(limit === Number.POSITIVE_INFINITY)
         if (this.chunk === null) return true
         continue
       }
@@ -58,7 +61,7 @@ export class Cursor {
 
   /** Writes DataRows up to row `end` or until enough for a write has gathered; returns the next row. */
   private encode(writer: MessageWriter, chunk: Chunk, end: number): number {
-    const { encoders } = this
+    const { encoders, formats } = this
     const { columns } = chunk
     const width = encoders.length
     let row = this.row
@@ -67,9 +70,17 @@ export class Cursor {
         writer.begin(Server.dataRow)
         writer.int16(width)
         for (let i = 0; i < width; i++) {
-          const cell = columns[i]![row]!
-          if (cell === null) writer.int32(-1)
-          else encoders[i]!(writer, cell)
+          const column = columns[i]!
+          if (column instanceof Numbers) {
+            if (column.isNull(row)) writer.int32(-1)
+            else if (formats[i] === 1) encoders[i]!(writer, column.cell(row))
+            else if (column.scale >= 0) writer.sizedDecimal(column.values[row]!, column.scale)
+            else encoders[i]!(writer, column.values[row]!)
+          } else {
+            const cell = column[row]!
+            if (cell === null) writer.int32(-1)
+            else encoders[i]!(writer, cell)
+          }
         }
         writer.finish()
         row++

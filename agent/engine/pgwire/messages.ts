@@ -230,7 +230,7 @@ export class MessageWriter {
   }
 
   finish(): void {
-    this.buffer.writeInt32BE(this.end - this.header, this.header)
+    this.putInt32(this.end - this.header, this.header)
   }
 
   /** Drops the message begun last: what follows must not be preceded by half of it. */
@@ -261,7 +261,8 @@ export class MessageWriter {
 
   int32(value: number): void {
     this.reserve(4)
-    this.end = this.buffer.writeInt32BE(value, this.end)
+    this.putInt32(value, this.end)
+    this.end += 4
   }
 
   uint32(value: number): void {
@@ -338,7 +339,7 @@ export class MessageWriter {
 
   endSized(mark: number): void {
     const at = mark + this.start
-    this.buffer.writeInt32BE(this.end - at, at - 4)
+    this.putInt32(this.end - at, at - 4)
   }
 
   /** Everything since the last `take`, undefined when nothing. The bytes are not written to again. */
@@ -347,6 +348,15 @@ export class MessageWriter {
     const bytes = this.buffer.subarray(this.start, this.end)
     this.start = this.end
     return bytes
+  }
+
+  /** As Buffer's own method does, several times faster: each row has many lengths. */
+  private putInt32(value: number, at: number): void {
+    const { buffer } = this
+    buffer[at] = value >> 24
+    buffer[at + 1] = value >> 16
+    buffer[at + 2] = value >> 8
+    buffer[at + 3] = value
   }
 
   private reserve(length: number): void {
