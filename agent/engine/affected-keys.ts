@@ -85,11 +85,34 @@ export function namedRow(
   }
   const keys = keyColumns(info).map(({ name }) => lowerCase(name))
   if (named.length !== keys.length || !keys.every((key) => named.includes(key))) return undefined
+  const brief = isBrief(statement, info)
   return {
     condition: () => text.slice(where.start, where.end),
-    run: (sql) => executor.run(sql, parameters),
+    run: (sql) => executor.run(sql, parameters, { brief }),
   }
 }
+
+/**
+ * Whether a statement that names its row is as small as it looks: DuckDB finds the row by the index, which it does for keys of one column alone, compared with a
+ * value of the column's own type; and its expressions are arithmetic: no subquery, no list, and no function but a few, since any may take for ever.
+ */
+function isBrief({ tokens }: Changing, info: TableInfo): boolean {
+  if (info.table.primaryKey.length !== 1) return false
+  return !tokens.some(({ kind, text }, i) => {
+    if (kind === 'number') return /[.e]/i.test(text)
+    if (kind === 'symbol') return text === '[' || text === '{'
+    const called = (kind === 'word' || kind === 'quoted') && tokens[i + 1]?.text === '('
+    return (called && !beforeParenthesis.has(text)) || (kind === 'word' && queryWords.has(text))
+  })
+}
+
+/** Keywords, types, and functions that take no time. */
+const beforeParenthesis = new Set(
+  'and or not in when then else set cast try_cast decimal numeric varchar abs ceil coalesce floor greatest least mod nullif now round sign'.split(
+    ' ',
+  ),
+)
+const queryWords = new Set(['select', 'from', 'table', 'values', 'for'])
 
 function listed(executor: Executor, info: TableInfo, rows: Rows, parameters: readonly Parameter[]): AffectedKeys {
   const columns = keyColumns(info)

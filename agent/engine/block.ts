@@ -108,7 +108,7 @@ export class Block {
     if (this.#transaction?.explicit) notice('WARNING', '25001', 'there is already a transaction in progress')
     else if (this.#transaction !== undefined) this.#transaction.explicit = true
     else {
-      await this.#connection.run(readOnly || this.#readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
+      await this.#connection.runBriefly(readOnly || this.#readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
       this.#transaction = new Transaction(true, this.#context.pipeline.writer)
     }
   }
@@ -116,7 +116,7 @@ export class Block {
   /** For whoever may only read: a statement outside of a block gets a transaction that cannot write either. */
   async forReading(tokens?: readonly Token[]): Promise<void> {
     if (this.#readOnly && this.#transaction === undefined) {
-      await this.#connection.run('BEGIN TRANSACTION READ ONLY')
+      await this.#connection.runBriefly('BEGIN TRANSACTION READ ONLY')
       this.#transaction = new Transaction(false, this.#context.pipeline.writer)
     }
     this.touch(tokens)
@@ -144,7 +144,7 @@ export class Block {
     await gate.enter(transaction.pass, mode, patience, this.#options.signal())
     if (this.#transaction === undefined) {
       try {
-        await this.#connection.run('BEGIN TRANSACTION')
+        await this.#connection.runBriefly('BEGIN TRANSACTION')
       } catch (error) {
         gate.leave(transaction.pass)
         throw error
@@ -208,7 +208,7 @@ export class Block {
     let seq: number | undefined
     try {
       if (transaction.pass.mode !== 'none') await sequences.collect(this.#connection, transaction)
-      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, await transaction.finish(), guard)
+      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, await transaction.finish(), transaction.isPlain, guard)
       else await pipeline.commitOwn(this.#connection)
       sequences.committed(transaction)
       if (transaction.schemaChanged) {
@@ -231,10 +231,10 @@ export class Block {
   async #keepSequences(): Promise<void> {
     const { pipeline, sequences } = this.#context
     const transaction = new Transaction(false, pipeline.writer)
-    await this.#connection.run('BEGIN TRANSACTION')
+    await this.#connection.runBriefly('BEGIN TRANSACTION')
     try {
       await sequences.collect(this.#connection, transaction)
-      if (transaction.hasChanges) await pipeline.commit(this.#connection, await transaction.finish())
+      if (transaction.hasChanges) await pipeline.commit(this.#connection, await transaction.finish(), transaction.isPlain)
       else await pipeline.commitOwn(this.#connection)
       sequences.committed(transaction)
     } catch (error) {

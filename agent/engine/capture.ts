@@ -76,7 +76,7 @@ export async function capturePlainInsert(
   parameters: readonly Parameter[],
 ): Promise<void> {
   context.locks.referring(info.parents, context.transaction)
-  await context.executor.run(statement.text, parameters)
+  await context.executor.run(statement.text, parameters, { brief: true })
   context.transaction.add({ kind: 'insert', table: info.table, rows: { count: 1, columns: cells.map((cell) => [cell]) } })
 }
 

@@ -139,7 +139,7 @@ export class Checkpoints {
       }
       step('CHECKPOINT:RUN')
       try {
-        await connection.run(`CHECKPOINT ${quoteIdentifier(catalog)}`)
+        await connection.runAlone(`CHECKPOINT ${quoteIdentifier(catalog)}`)
       } catch (error) {
         // The one refusal that leaves the instance sound (duckdb.md 2).
         if (!/Cannot CHECKPOINT/i.test(messageOf(error))) return suspect(`CHECKPOINT failed: ${messageOf(error)}`)

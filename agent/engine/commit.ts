@@ -14,6 +14,8 @@ import { SqlError } from './sql-error.ts'
 
 /** Free space that DuckDB wants at least before it writes its file: whole blocks of 256 KiB, before it frees old ones. */
 export const leastFreeBytes = 4 << 20
+/** Rows up to which a COMMIT is small. */
+const fewRows = 256
 /** So many rows of a table are a row group of DuckDB's: whole ones go into its file at COMMIT, and what finds no room there ends the instance. */
 const rowGroupRows = 122_880
 
@@ -78,19 +80,16 @@ export class CommitPipeline {
 
   /**
    * Commits the open transaction of `connection` and queues its journal transaction. Resolves with its seq once DuckDB has committed; it is
-   * durable when `barrier()` resolves. Throws SqlError after an ordinary failure (rolled back): 53100, 23505, 40001 ….
+   * durable when `barrier()` resolves. `plain`: DuckDB has little to do but for its rows. Throws SqlError after an ordinary failure (rolled back): 53100, 23505, 40001 ….
    */
-  commit(connection: Connection, encoded: EncodedTransaction, guard?: CommitGuard): Promise<number> {
-    return this.commitGroup(connection, [encoded], guard)
-  }
-
-  /** The same for several journal transactions that share one transaction of DuckDB's; resolves with the last seq. */
-  commitGroup(connection: Connection, group: readonly EncodedTransaction[], guard?: CommitGuard): Promise<number> {
+  commit(connection: Connection, encoded: EncodedTransaction, plain: boolean, guard?: CommitGuard): Promise<number> {
     const rollback = () => this.#rollback(connection)
-    return this.#settle(group, { commit: () => connection.run('COMMIT'), rollback, isOrdinary: isOrdinaryAtCommit }, guard)
+    const small = plain && encoded.rows <= fewRows && !encoded.spilled
+    const commit = () => (small ? connection.runBriefly('COMMIT') : connection.runAlone('COMMIT'))
+    return this.#settle([encoded], { commit, rollback, isOrdinary: isOrdinaryAtCommit }, guard)
   }
 
-  /** The same for what one statement writes and DuckDB commits by itself. */
+  /** The same for several journal transactions of what one statement writes, and DuckDB commits by itself; resolves with the last seq. */
   commitStatement(group: readonly EncodedTransaction[], statement: () => Promise<void>): Promise<number> {
     return this.#settle(group, { commit: statement, rollback: async () => {}, isOrdinary: isOrdinaryAlone })
   }
@@ -144,7 +143,7 @@ export class CommitPipeline {
     return this.alone(async () => {
       step('COMMIT:OWN')
       try {
-        await connection.run('COMMIT')
+        await connection.runAlone('COMMIT')
       } catch (error) {
         if (!isOrdinaryAtCommit(error)) this.#options.suspect(`COMMIT failed: ${messageOf(error)}`)
         await this.#rollback(connection)

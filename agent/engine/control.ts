@@ -6,6 +6,9 @@ import { type ControlMethods, type EngineHello, holdLeaseMs } from '../control-p
 import { createEndpoint, listenAt } from '../endpoint.ts'
 import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
 
+/** Between two pushes, ms: thousands of commits a second are no reason to wake the agent as often. */
+const pauseMs = 5
+
 type Params = ControlMethods['users']['params'] & Partial<ControlMethods['shutdown']['params']>
 
 /** What the socket asks of the engine. */
@@ -26,7 +29,7 @@ export class ControlServer {
   #sockets = new Set<net.Socket>()
   #target: ControlTarget
   #announced = -1
-  #pushing = false
+  #pausing = false
 
   constructor(target: ControlTarget) {
     this.#target = target
@@ -38,17 +41,23 @@ export class ControlServer {
     await listenAt(this.#server, file, 'CONTROL:SOCKET')
   }
 
-  /** Tells every connection that the journal is durable up to `seq`; several in one turn of the event loop become one push. */
+  /** Tells every connection that the journal is durable up to `seq`: at once, and then again after a pause for all that came meanwhile. */
   announce(seq: number): void {
     this.#announced = seq
-    if (this.#pushing) return
-    this.#pushing = true
-    setImmediate(() => {
-      this.#pushing = false
-      const line = `{"durable":${this.#announced}}\n`
-      // A reader that does not keep up misses nothing: the next push says it all.
-      for (const socket of this.#sockets) if (socket.writableLength < 1 << 16) socket.write(line)
-    })
+    if (this.#pausing) return
+    this.#pausing = true
+    setImmediate(() => this.#push())
+  }
+
+  #push(): void {
+    const told = this.#announced
+    const line = `{"durable":${told}}\n`
+    // A reader that does not keep up misses nothing: the next push says it all.
+    for (const socket of this.#sockets) if (socket.writableLength < 1 << 16) socket.write(line)
+    setTimeout(() => {
+      if (this.#announced > told) this.#push()
+      else this.#pausing = false
+    }, pauseMs).unref()
   }
 
   close(): void {

@@ -11,6 +11,7 @@ import koffi from 'koffi'
 /** By which the addon knows its handles: duckdb-node-neo, bindings/src/type_tags.h. */
 const tags = {
   database: [0x835a8533653c40d1n, 0x83b3be2b233ba8f3n],
+  statement: [0xa8b03dad16d34416n, 0x9735a7e1f2a1240cn],
   pending: [0x257e88ece8294fecn, 0xb64963bbbd1dbb41n],
   result: [0x08f7fe3ae12345e5n, 0x8733310dc29372d9n],
   chunk: [0x2c7537ab063a4296n, 0xb1e70f08b0bbd1a3n],
@@ -33,9 +34,19 @@ export function addressOf(handle: unknown, kind: keyof typeof tags): bigint {
   return record[at - 1] as bigint
 }
 
-/** The duckdb_database: the handle of one points at a holder, whose first word is the pointer. */
+/** What the handles of some hold: a holder, whose first word is the pointer. */
+function heldBy(handle: unknown, kind: keyof typeof tags): bigint {
+  return words(addressOf(handle, kind), 1)[0] as bigint
+}
+
+/** The duckdb_database. */
 export function databaseOf(handle: unknown): bigint {
-  return words(addressOf(handle, 'database'), 1)[0] as bigint
+  return heldBy(handle, 'database')
+}
+
+/** The duckdb_prepared_statement, until it is destroyed. */
+export function statementOf(handle: unknown): bigint {
+  return heldBy(handle, 'statement')
 }
 
 let resultError: ((result: bigint) => string | null) | undefined

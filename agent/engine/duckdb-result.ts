@@ -82,6 +82,12 @@ export class Result {
     return new Result(result, () => (taken < result.chunkCount ? result.getChunk(taken++) : null))
   }
 
+  /** The same, of a result that will be gone. */
+  static taken(result: DuckDBMaterializedResult): Result {
+    const chunks = Array.from({ length: result.chunkCount }, (_, i) => result.getChunk(i))
+    return new Result(result, () => chunks.shift() ?? null)
+  }
+
   /** Of rows that come as they are fetched. Larger pieces of them wait for their `turn` on the event loop. */
   static streamed(result: DuckDBResult, fetch: Source, turn?: () => Promise<void>): Result {
     return new Result(result, fetch, turn)

@@ -15,6 +15,7 @@ import {
 import duckdb from '@duckdb/node-bindings'
 import type { Cell, ColumnType } from '../journal/types.ts'
 import type { Analysts } from './analysts.ts'
+import type { Calls } from './calls.ts'
 import { addressOf, errorOf } from './duckdb-handles.ts'
 import { Result } from './duckdb-result.ts'
 import { columnType, duckdbType, toDuckDB } from './duckdb-values.ts'
@@ -33,9 +34,16 @@ const binders: Partial<Record<ColumnType['kind'], (statement: DuckDBPreparedStat
 
 export class PreparedStatement {
   #statement: DuckDBPreparedStatement
+  #calls: Calls
+  /** Whose it is. */
+  #connection: object
+  #address: bigint | undefined
 
-  constructor(statement: DuckDBPreparedStatement) {
+  constructor(statement: DuckDBPreparedStatement, calls: Calls, connection: object) {
     this.#statement = statement
+    this.#calls = calls
+    this.#connection = connection
+    this.#address = calls.direct?.statement(statement)
   }
 
   get parameterCount(): number {
@@ -76,18 +84,27 @@ export class PreparedStatement {
   }
 
   async run(): Promise<Result> {
-    return Result.materialized(await this.#statement.run())
+    return Result.materialized(await this.#calls.pool(() => this.#statement.run()))
   }
 
-  /** Runs it where nobody asks for its answer. */
-  async execute(): Promise<void> {
-    await this.#statement.run()
+  /** The same for what is known to be small: a row, by its key. Nothing can interrupt it. */
+  async runBriefly(): Promise<Result> {
+    const direct = this.#calls.alone(this.#connection)
+    if (direct !== undefined && this.#address !== undefined) return direct.execute(this.#address, Result.taken)
+    return Result.materialized(await this.#calls.small(() => this.#statement.run()))
+  }
+
+  /** Runs it where nobody asks for its answer. `alone`: it is small, and nobody else wants DuckDB. */
+  async execute(alone: boolean): Promise<void> {
+    const direct = alone ? this.#calls.here : undefined
+    if (direct !== undefined && this.#address !== undefined) direct.execute(this.#address, () => {})
+    else await this.#calls.small(() => this.#statement.run())
   }
 
   /** Rows come as they are fetched; the connection stays busy until the end. */
   async stream(): Promise<Result> {
-    const result = await this.#statement.stream()
-    return Result.streamed(result, () => nextOf(result))
+    const result = await this.#calls.pool(() => this.#statement.stream())
+    return Result.streamed(result, () => this.#calls.pool(() => nextOf(result)))
   }
 
   /** The same, by the threads that work for queries; with the ms that it took them to the first rows. */
@@ -102,6 +119,7 @@ export class PreparedStatement {
   }
 
   close(): void {
+    this.#address = undefined
     this.#statement.destroySync()
   }
 }

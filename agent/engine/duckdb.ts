@@ -5,7 +5,9 @@
 
 import { type DuckDBConnection, DuckDBInstance, version as duckdbVersion, StatementType } from '@duckdb/node-api'
 import type { Cell, Rows } from '../journal/types.ts'
+import { Calls } from './calls.ts'
 import { Appender } from './duckdb-appender.ts'
+import { DirectCalls } from './duckdb-direct.ts'
 import { databaseOf } from './duckdb-handles.ts'
 import { Result } from './duckdb-result.ts'
 import { PreparedStatement } from './duckdb-statement.ts'
@@ -31,11 +33,13 @@ export interface DatabaseOptions {
 /** The one DuckDB instance of the engine, with the guarded file attached and no WAL of DuckDB's. */
 export class Database {
   readonly catalog: string
+  readonly calls: Calls
   #instance: DuckDBInstance
 
-  private constructor(instance: DuckDBInstance, catalog: string) {
+  private constructor(instance: DuckDBInstance, catalog: string, calls: Calls) {
     this.#instance = instance
     this.catalog = catalog
+    this.calls = calls
   }
 
   static async open(options: DatabaseOptions): Promise<Database> {
@@ -57,10 +61,10 @@ export class Database {
       await connection.run('SET autoinstall_known_extensions = false')
       await connection.run('SET autoload_known_extensions = false')
       if (!options.externalAccess) await connection.run('SET enable_external_access = false')
+      return new Database(instance, options.catalog, new Calls(await DirectCalls.open(connection)))
     } finally {
       connection.closeSync()
     }
-    return new Database(instance, options.catalog)
   }
 
   /** For threads that work for it: duckdb_database. */
@@ -82,7 +86,7 @@ export class Database {
     const connection = await this.#instance.connect()
     // A stream's buffer is counted without the strings: 1 MB, DuckDB's own choice, can be ten chunks of 2,048 large values. So it gets room for one chunk.
     await connection.run(`USE ${quoteIdentifier(this.catalog)}; SET streaming_buffer_size = '1KB'`)
-    return new Connection(connection)
+    return new Connection(connection, this.calls)
   }
 
   /** Only for a file that nobody uses: a running statement would keep the instance alive. */
@@ -97,13 +101,31 @@ const schemaChanges = new Set([StatementType.CREATE, StatementType.CREATE_FUNC, 
 
 export class Connection {
   #connection: DuckDBConnection
+  #calls: Calls
+  #brief = new Map<string, PreparedStatement>()
 
-  constructor(connection: DuckDBConnection) {
+  constructor(connection: DuckDBConnection, calls: Calls) {
     this.#connection = connection
+    this.#calls = calls
   }
 
   async run(sql: string): Promise<void> {
-    await this.#connection.run(sql)
+    await this.#calls.pool(() => this.#connection.run(sql))
+  }
+
+  /** BEGIN, COMMIT: the same, on the event loop where that is possible. Each text is kept prepared. */
+  async runBriefly(sql: string): Promise<void> {
+    let statement = this.#brief.get(sql)
+    if (statement === undefined) {
+      statement = await this.prepare(sql)
+      this.#brief.set(sql, statement)
+    }
+    await statement.execute(true)
+  }
+
+  /** The same for what others may have to wait for inside DuckDB: a large commit, a checkpoint. */
+  async runAlone(sql: string): Promise<void> {
+    await this.#calls.hold(() => this.#connection.run(sql))
   }
 
   /**
@@ -120,7 +142,7 @@ export class Connection {
         if (parts.count === 5 && type === StatementType.TRANSACTION && (i === 0 || i === 4)) continue
         const known = parts.count === 1 ? schemaChanges.has(type) : parts.count === 5 && alterInParts[i] === type
         if (!known) return false
-        await part.run()
+        await this.#calls.pool(() => part.run())
       } finally {
         part.destroySync()
       }
@@ -130,7 +152,7 @@ export class Connection {
 
   /** All rows of a query, by row. For the engine's own small queries. */
   async all(sql: string): Promise<Cell[][]> {
-    const result = Result.materialized(await this.#connection.run(sql))
+    const result = Result.materialized(await this.#calls.pool(() => this.#connection.run(sql)))
     const rows: Cell[][] = []
     for (;;) {
       const chunk = await result.next()
@@ -140,7 +162,7 @@ export class Connection {
   }
 
   async prepare(sql: string): Promise<PreparedStatement> {
-    return new PreparedStatement(await this.#connection.prepare(sql))
+    return new PreparedStatement(await this.#connection.prepare(sql), this.#calls, this)
   }
 
   /** Appends whole rows of a table (all columns that are not generated). Errors leave the transaction failed. */
@@ -163,6 +185,8 @@ export class Connection {
   }
 
   close(): void {
+    for (const statement of this.#brief.values()) statement.close()
+    this.#brief.clear()
     this.#connection.closeSync()
   }
 }

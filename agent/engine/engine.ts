@@ -151,6 +151,14 @@ class Engine {
       clock: systemClock,
       log,
     })
+    const analysts = new Analysts({
+      cores: config.engine.cpu_cores,
+      database: database.address,
+      start: (waiting) => new TaskThread(waiting),
+      isBusy: () => performance.now() - pipeline.committedAt < busy,
+      failed: (error) => log.warn(`a thread for queries is missing: ${messageOf(error)}`),
+    })
+    database.calls.analysts = analysts
     this.#context = {
       database,
       catalog,
@@ -162,13 +170,7 @@ class Engine {
       writeBuffer,
       externalAccess: config.engine.external_access,
       slots: statementSlots(),
-      analysts: new Analysts({
-        cores: config.engine.cpu_cores,
-        database: database.address,
-        start: (waiting) => new TaskThread(waiting),
-        isBusy: () => performance.now() - pipeline.committedAt < busy,
-        failed: (error) => log.warn(`a thread for queries is missing: ${messageOf(error)}`),
-      }),
+      analysts,
       presences,
       idleInTransactionTimeout: config.engine.idle_in_transaction_timeout,
       kept: new KeptSettings(paths.settingsFile, (message) => log.warn(message)),
@@ -234,7 +236,11 @@ class Engine {
     process.on('SIGHUP', () => {})
     process.on('uncaughtException', (error) => this.#fail(ExitCode.suspect, `uncaught: ${error.stack ?? error.message}`))
     process.on('unhandledRejection', (reason) => this.#fail(ExitCode.suspect, `unhandled: ${messageOf(reason)}`))
-    this.#log.info({ ...this.#listener.address, databaseId: this.#recovered.databaseId, seq: this.#recovered.nextSeq - 1 }, 'serving')
+    const directCalls = this.#context.database.calls.direct !== undefined
+    this.#log.info(
+      { ...this.#listener.address, databaseId: this.#recovered.databaseId, seq: this.#recovered.nextSeq - 1, directCalls },
+      'serving',
+    )
   }
 
   #writeEngineFile(): void {

@@ -23,8 +23,6 @@ interface Kept {
 const quickly = 1
 /** ms after which one that was quick is so no more: it may have waited for others. */
 const slowly = 50
-/** ms after which a statement that writes gets help. */
-const patience = 20
 
 interface RunOptions {
   /** Rows are fetched as they are read. */
@@ -33,6 +31,8 @@ interface RunOptions {
   query?: boolean
   /** What DuckDB must take the statement for: our reading of its text decides how it is captured. Throws 0A000. */
   expect?: readonly StatementType[]
+  /** It is known to be small, whatever its parameters are: it may run on the event loop, and cannot be interrupted. */
+  brief?: boolean
   /** Called when DuckDB begins with it. */
   begun?: () => void
   /** Whether the prepared statement is kept for the next time. Default: when it has parameters; without any it is most likely typed text. */
@@ -74,7 +74,7 @@ export class Executor {
 
   /** Runs `sql`, which may name any of the client's parameters. */
   async run(sql: string, parameters: readonly Parameter[] = [], options: RunOptions = {}): Promise<Result> {
-    const { stream = false, query = false, expect, begun, keep = parameters.length > 0 } = options
+    const { stream = false, query = false, brief = false, expect, begun, keep = parameters.length > 0 } = options
     const kept = keep ? await this.prepare(sql) : await this.#prepareNew(sql)
     try {
       if (expect !== undefined && !expect.includes(kept.statement.type))
@@ -86,6 +86,7 @@ export class Executor {
       })
       const { signal } = this.#interruption
       signal?.throwIfAborted()
+      if (brief) return await kept.statement.runBriefly()
       if (query && kept.quick !== true && this.#analysts.ready) {
         begun?.()
         const { result, ms } = await kept.statement.analyse(this.#analysts)
@@ -96,7 +97,7 @@ export class Executor {
         begun?.()
         return stream ? kept.statement.stream() : kept.statement.run()
       }
-      if (!query) return await this.#slots.writes.run(() => this.#assisted(work), signal)
+      if (!query) return await this.#slots.writes.run(work, signal)
       this.#analysts.begin()
       const since = performance.now()
       const result = await this.#slots.queries.run(work, signal)
@@ -104,17 +105,6 @@ export class Executor {
       return result
     } finally {
       if (!keep) kept.statement.close()
-    }
-  }
-
-  /** What takes long is too large for one thread, as it was too large for DuckDB's planner to be quick. */
-  async #assisted<T>(work: () => Promise<T>): Promise<T> {
-    const doing = work()
-    const timer = setTimeout(() => void this.#analysts.assist(doing), patience)
-    try {
-      return await doing
-    } finally {
-      clearTimeout(timer)
     }
   }
 

@@ -8,15 +8,15 @@ import { type Connection, duckdbVersion, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
+import { InsertWays } from './insert-ways.ts'
 import { Interruption } from './interruption.ts'
 import { translate } from './pgcatalog/dialect.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
-import { cellsOf, planInsert, typedParameters } from './plain-insert.ts'
 import { runPragma } from './pragmas.ts'
 import { type Prepared, prepare } from './preparation.ts'
 import { Presence } from './presence.ts'
 import { inOrderOfReferences } from './references.ts'
-import { type Answer, changeRows, insertPlainly } from './row-change.ts'
+import { type Answer, changeRows } from './row-change.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
 import type { SessionContext } from './session-context.ts'
@@ -35,6 +35,7 @@ export class Session implements BackendSession {
   #stream: StreamedRows | undefined
   #interruption: Interruption
   #presence: Presence
+  #inserts: InsertWays
   /** A string of several statements runs, which is a transaction as well. */
   #several = false
 
@@ -51,6 +52,13 @@ export class Session implements BackendSession {
       judge: (error) => this.#judge(error),
       lockTimeout: () => this.#settings.timeout('lock_timeout'),
       signal: () => this.#interruption.signal,
+    })
+    this.#inserts = new InsertWays({
+      context,
+      executor: this.#executor,
+      block: this.#block,
+      settings: this.#settings,
+      table: (name) => this.#table(name),
     })
     this.#presence = new Presence({
       client,
@@ -104,20 +112,31 @@ export class Session implements BackendSession {
     })
   }
 
-  async execute(
+  execute(
     query: PreparedQuery,
     parameters: readonly Parameter[],
     sink: StatementSink,
     syncFollows: boolean,
   ): Promise<RowStream | undefined> {
+    const prepared = query as Prepared
+    const written =
+      syncFollows && this.#insertsPlainly && this.#stream === undefined ? this.#inserts.short(prepared, parameters) : undefined
+    if (written === undefined) return this.#execute(prepared, parameters, sink, syncFollows)
+    return written.then((done) => {
+      if (!done) return this.#execute(prepared, parameters, sink, syncFollows)
+      sink.complete('INSERT 0 1')
+      return undefined
+    })
+  }
+
+  #execute(query: Prepared, parameters: readonly Parameter[], sink: StatementSink, syncFollows: boolean): Promise<RowStream | undefined> {
     return this.#call(async () => {
-      const { statement } = query as Prepared
+      const { statement } = query
       if (statement === undefined) {
         sink.empty()
         return undefined
       }
-      const inserted = await this.#insertPlainly(query as Prepared, statement, parameters, syncFollows)
-      const answer = inserted ? 'INSERT 0 1' : await this.#perform(statement, parameters, sink)
+      const answer = (await this.#insert(query, parameters, syncFollows)) ? 'INSERT 0 1' : await this.#perform(statement, parameters, sink)
       if (syncFollows && !(answer instanceof StreamedRows)) await this.#block.commitImplicit()
       if (typeof answer !== 'string') return answer
       sink.complete(answer)
@@ -125,34 +144,17 @@ export class Session implements BackendSession {
     })
   }
 
-  /**
-   * A plain insert that stands alone goes through the write buffer, together with those of other clients; in a transaction DuckDB gets typed
-   * values, and need not say what it made of them. False: it takes the ordinary way.
-   */
-  async #insertPlainly(query: Prepared, statement: Statement, parameters: readonly Parameter[], syncFollows: boolean): Promise<boolean> {
-    if (query.insert === undefined || statement.kind !== 'insert' || this.#temporary || this.#client.readonly) return false
-    const alone = !this.#block.isOpen
-    if ((alone && !syncFollows) || this.#block.schemaChanged) return false
-    this.#block.refuseFailed(statement.kind)
+  /** False: it is no plain insert. */
+  async #insert(query: Prepared, parameters: readonly Parameter[], syncFollows: boolean): Promise<boolean> {
+    if (query.insert === undefined || !this.#insertsPlainly) return false
+    this.#block.refuseFailed('insert')
     await this.#stream?.buffer()
-    // An older snapshot has an older schema: nothing is read from it, or kept as the one of now.
-    const transaction = alone ? undefined : await this.#block.forWriting('shared')
-    const { catalog, locks, writeBuffer } = this.#context
-    const { searchPath } = this.#settings
-    if (query.planned?.version !== catalog.version || query.planned.searchPath !== searchPath) {
-      const read = catalog.version
-      const info = await this.#table(statement.target)
-      query.planned = { version: read, searchPath, info, plan: planInsert(query.insert, info) }
-    }
-    const { info, plan, version } = query.planned
-    const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters)
-    if (plan === undefined || cells === undefined) return false
-    if (transaction === undefined) return writeBuffer.submit(info, version, cells)
-    const typed = typedParameters(plan, info, cells)
-    if (typed === undefined) return false
-    const context = { executor: this.#executor, transaction, locks, catalog: catalog.name }
-    await insertPlainly(context, statement, info, cells, typed)
-    return true
+    return this.#inserts.long(query, parameters, !this.#block.isOpen && syncFollows)
+  }
+
+  /** A table of the name may be a temporary one; and whoever may only read is refused in one place. */
+  get #insertsPlainly(): boolean {
+    return !this.#temporary && !this.#client.readonly
   }
 
   forget(): void {

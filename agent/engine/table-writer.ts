@@ -13,6 +13,8 @@ import type { Appender } from './duckdb-appender.ts'
 export const mostRows = 100_000
 /** Rows up to which a prepared INSERT costs no more than the appender, which runs on the event loop. */
 const fewRows = 64
+/** Rows up to which nobody is waiting, most likely: the event loop has nothing better to do. */
+const veryFewRows = 4
 /** Parameters of the prepared INSERTs that are kept: a kilobyte each, about. */
 const mostParameters = 16_384
 
@@ -52,7 +54,7 @@ export class TableWriter {
         else insert.bindCell(parameter++, type, cell)
       }
     }
-    return () => insert.execute()
+    return () => insert.execute(rows.count <= veryFewRows)
   }
 
   /** Rows whose write has failed do not come back. */

@@ -9,6 +9,9 @@ import type { Pass } from './gate.ts'
 import { WrittenRows } from './row-conflicts.ts'
 import { SqlError } from './sql-error.ts'
 
+/** ms */
+const young = 1_000
+
 export class Transaction {
   readonly pass: Pass = { mode: 'none' }
   /** True for BEGIN … COMMIT; false for one that a single statement or an extended-query cycle needs. */
@@ -55,6 +58,11 @@ export class Transaction {
   /** Version of the schema in its snapshot; -1 before there is one. */
   get catalogVersion(): number {
     return this.#seen?.catalogVersion ?? -1
+  }
+
+  /** Its COMMIT is as small as its rows are few: after a long time DuckDB cleans up then what the transaction has kept from being cleaned up. */
+  get isPlain(): boolean {
+    return !this.schemaChanged && performance.now() - this.openedAt < young
   }
 
   get hasChanges(): boolean {

@@ -220,7 +220,9 @@ export class JournalWriter implements SpillSource {
 
   #flush(): void {
     if (this.#flushing !== undefined || this.#failure !== undefined) return
-    this.#flushing = this.#drain().finally(() => {
+    // Not before all of a group is in the queue: it shares one fsync.
+    const drained = Promise.resolve().then(() => this.#drain())
+    this.#flushing = drained.finally(() => {
       this.#flushing = undefined
       // What was queued after the last look at the queue.
       if (this.#queue.length > 0 || this.#syncWanted) this.#flush()

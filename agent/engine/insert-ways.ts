@@ -1,0 +1,68 @@
+/**
+ * The ways of a plain insert (plain-insert.ts) of one session. One that stands alone goes through the write buffer, together with those of other clients; in
+ * a transaction DuckDB gets typed values, and need not say what it made of them.
+ */
+
+import type { Block } from './block.ts'
+import type { TableInfo } from './catalog.ts'
+import type { Executor } from './executor.ts'
+import type { Parameter } from './pgwire/backend.ts'
+import { cellsOf, planInsert, typedParameters } from './plain-insert.ts'
+import type { Prepared } from './preparation.ts'
+import { insertPlainly } from './row-change.ts'
+import type { SessionContext } from './session-context.ts'
+import type { Settings } from './settings.ts'
+import type { QualifiedName } from './sql/statement.ts'
+
+interface InsertWaysOptions {
+  readonly context: SessionContext
+  readonly executor: Executor
+  readonly block: Block
+  readonly settings: Settings
+  table(name: QualifiedName): Promise<TableInfo>
+}
+
+export class InsertWays {
+  #options: InsertWaysOptions
+
+  constructor(options: InsertWaysOptions) {
+    this.#options = options
+  }
+
+  /**
+   * The short way, for there are thousands a second: one that stands alone, is planned already, and in whose session nothing else is open, so that there is
+   * nothing to interrupt either. Undefined: it takes the long way. Resolves with false when the schema has changed: nothing was written. Throws SqlError.
+   */
+  short({ insert, planned }: Prepared, parameters: readonly Parameter[]): Promise<boolean> | undefined {
+    const { context, block, settings } = this.#options
+    if (insert === undefined || planned?.plan === undefined || block.isOpen || block.status !== 'I' || settings.isPending) return undefined
+    if (planned.version !== context.catalog.version || planned.searchPath !== settings.searchPath) return undefined
+    const cells = cellsOf(planned.plan, planned.info, parameters)
+    return cells === undefined ? undefined : context.writeBuffer.submit(planned.info, planned.version, cells)
+  }
+
+  /** `alone`: nothing else belongs to its transaction. False: it is none, or takes the ordinary way of statements. Throws SqlError. */
+  async long(query: Prepared, parameters: readonly Parameter[], alone: boolean): Promise<boolean> {
+    const { context, executor, block, settings } = this.#options
+    const { statement, insert } = query
+    if (insert === undefined || statement?.kind !== 'insert' || block.schemaChanged) return false
+    if (!alone && !block.isOpen) return false
+    // An older snapshot has an older schema: nothing is read from it, or kept as the one of now.
+    const transaction = alone ? undefined : await block.forWriting('shared')
+    const { catalog, locks, writeBuffer } = context
+    const { searchPath } = settings
+    if (query.planned?.version !== catalog.version || query.planned.searchPath !== searchPath) {
+      const read = catalog.version
+      const info = await this.#options.table(statement.target)
+      query.planned = { version: read, searchPath, info, plan: planInsert(insert, info) }
+    }
+    const { info, plan, version } = query.planned
+    const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters)
+    if (plan === undefined || cells === undefined) return false
+    if (transaction === undefined) return writeBuffer.submit(info, version, cells)
+    const typed = typedParameters(plan, info, cells)
+    if (typed === undefined) return false
+    await insertPlainly({ executor, transaction, locks, catalog: catalog.name }, statement, info, cells, typed)
+    return true
+  }
+}
