@@ -152,10 +152,11 @@ export class Analysts {
     else void this.#help(thread)
   }
 
-  /** The next one that may run now. */
+  /** The next one that may run now. While somebody commits, one core is left alone: who wakes up there need not wait until a query is pushed aside. */
   #pick(): Job | undefined {
-    const all = this.#slices < this.#options.cores
-    const may = ({ order }: Job) => all || order.do !== 'work'
+    const { cores, isBusy } = this.#options
+    const room = this.#slices < 1 || this.#slices < (isBusy() ? cores - 1 : cores)
+    const may = ({ order }: Job) => room || order.do !== 'work'
     return this.#fresh.find(may) ?? this.#round.find(may)
   }
 
