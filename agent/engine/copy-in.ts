@@ -20,7 +20,7 @@ import type { Transaction } from './transaction.ts'
 
 /** Rows that go through the temporary table at a time, and about their bytes: two times that is in memory. */
 const blockRows = 32_768
-const blockBytes = 4 << 20
+const blockBytes = 2 << 20
 /** Bytes of a row, on average, from which on RETURNING costs less than reading it back. */
 const largeRow = 4_000
 

@@ -19,7 +19,7 @@ const often = 10
 const filled = 8e6
 /** Bytes that count as much. */
 const much = 8e6
-/** Bytes by which V8's heap has grown since its garbage was collected last: more than the space for new objects, which comes and goes. */
+/** Bytes by which V8's heap and its buffers have grown since its garbage was collected last: more than the space for new objects, which comes and goes. */
 const garbage = 24e6
 /** jemalloc's number for all arenas: MALLCTL_ARENAS_ALL. */
 const purgeAll = 'arena.4096.purge'
@@ -37,16 +37,20 @@ export function returnFreedMemory(memory: number, cores: number): void {
   setFlagsFromString('--expose-gc')
   const collectGarbage = runInNewContext('gc') as () => void
   const { rss } = process.memoryUsage
-  /** Bytes of V8's heap that were no garbage. */
+  const held = () => {
+    const { used_heap_size: heap, external_memory: buffers } = getHeapStatistics()
+    return heap + buffers
+  }
+  /** Of those bytes, what was no garbage. */
   let kept = 0
   /** Bytes that it made of `before`. */
   const giveBack = (before: number): number => {
     control(purgeAll, null, null, null, 0)
     const purged = rss()
-    if (purged <= shortage * memory || getHeapStatistics().used_heap_size < kept + garbage) return before - purged
+    if (purged <= shortage * memory || held() < kept + garbage) return before - purged
     collectGarbage()
     trim(0)
-    kept = getHeapStatistics().used_heap_size
+    kept = held()
     return before - rss()
   }
   const look = () => {

@@ -7,7 +7,7 @@ import { utf8 } from './messages.ts'
 const firstBytes = 64 * 1024
 const firstFields = 256
 /** More than that is not kept for the next block. */
-const mostKeptBytes = 8 << 20
+const mostKeptBytes = 4 << 20
 /** As in Postgres, whose lines are at most 1 GB. */
 const longestRow = (1 << 30) - 1
 
