@@ -9,6 +9,7 @@ import type { Connection } from './duckdb.ts'
 import type { WriterGate } from './gate.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { RowConflicts } from './row-conflicts.ts'
+import type { RowImages } from './row-images.ts'
 import type { SequenceTracker } from './sequences.ts'
 import { selectsNumbers, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
@@ -23,6 +24,7 @@ export interface BlockContext {
   readonly pipeline: CommitPipeline
   readonly locks: ParentLocks
   readonly rows: RowConflicts
+  readonly images: RowImages
   readonly sequences: SequenceTracker
 }
 
@@ -200,8 +202,14 @@ export class Block {
   }
 
   async #commit(transaction: Transaction): Promise<void> {
-    const { pipeline, catalog, sequences, rows } = this.#context
-    const guard = { check: () => rows.check(transaction), committed: (seq: number) => rows.committed(transaction, seq) }
+    const { pipeline, catalog, sequences, rows, images } = this.#context
+    const guard = {
+      check: () => rows.check(transaction),
+      committed: (seq: number) => {
+        rows.committed(transaction, seq)
+        images.committed(transaction)
+      },
+    }
     this.#transaction = undefined
     this.#ending = transaction
     this.#committing = true

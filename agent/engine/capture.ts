@@ -16,6 +16,9 @@ import { evaluatedUpdate } from './evaluated-update.ts'
 import type { Executor } from './executor.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { Field, Parameter } from './pgwire/backend.ts'
+import { cellText } from './row-conflicts.ts'
+import type { RowImages } from './row-images.ts'
+import { type SimpleUpdate, simpleUpdate } from './simple-update.ts'
 import type { DeleteStatement } from './sql/delete.ts'
 import type { Clause, Statement } from './sql/statement.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
@@ -33,6 +36,7 @@ export interface CaptureContext {
   readonly executor: Executor
   readonly transaction: Transaction
   readonly locks: ParentLocks
+  readonly images: RowImages
   /** Name of the guarded database. */
   readonly catalog: string
 }
@@ -154,6 +158,9 @@ export async function captureUpdate(
   if (table.primaryKey.length === 0) throw keyless('UPDATE', info)
   const changed = columnIndexes(info, statement.assigned)
   if (info.parents.length > 0) context.locks.referring(info.parents, context.transaction)
+  const simple = simpleUpdate(statement, info, parameters)
+  const after = await applySimply(context, statement, info, changed, simple)
+  if (after !== undefined) return after
   const movesKey = changed.some((i) => table.primaryKey.includes(i))
   const evaluates = movesKey || statement.from !== undefined
   const evaluated = evaluates ? await evaluatedUpdate(context, statement, info, parameters, changed) : undefined
@@ -170,11 +177,47 @@ export async function captureUpdate(
   const found = await affected.run(`SELECT * FROM ${statement.targetText} WHERE ${affected.condition(statement.qualifier)}`, {
     stream: true,
   })
+  let last: Rows | undefined
   const count = await addChanges(context.transaction, found.chunks(), (rows, more) => {
     const images = imagesOf(info, rows)
+    last = images
     return movesKey ? { kind: 'insert', table, rows: images } : { kind: 'update', table, rows: images, changed, more }
   })
+  if (simple !== undefined && last?.count === 1)
+    remember(
+      context,
+      info,
+      simple,
+      last.columns.map(([cell]) => cell as Cell),
+    )
   return { count, returned: await returnedByKey(statement, affected) }
+}
+
+/** Where the row before is known, so is the row after: it is changed, and not read. Undefined: it is not known. */
+async function applySimply(
+  context: CaptureContext,
+  statement: Update,
+  info: TableInfo,
+  changed: readonly number[],
+  simple: SimpleUpdate | undefined,
+): Promise<Captured | undefined> {
+  const { transaction, images } = context
+  const before = simple === undefined ? undefined : images.before(transaction, info.table, simple.key)
+  const named = simple === undefined || before === undefined ? undefined : namedRow(context.executor, statement, info, simple.parameters)
+  if (simple === undefined || before === undefined || named === undefined) return undefined
+  lockReferenced(context, info, changed)
+  const { rowsChanged } = await named.run(restrictedUpdate(statement, named))
+  if (rowsChanged === 0) return { count: 0, returned: undefined }
+  const after = simple.apply(before)
+  transaction.add({ kind: 'update', table: info.table, rows: { count: 1, columns: after.map((cell) => [cell]) }, changed })
+  remember(context, info, simple, after)
+  return { count: 1, returned: undefined }
+}
+
+/** Under its own key: a collation may find it by another one. */
+function remember({ transaction }: CaptureContext, { table }: TableInfo, { key }: SimpleUpdate, image: readonly Cell[]): void {
+  const own = cellText(image[table.primaryKey[0] as number] as Cell)
+  if (own === key) transaction.known.set(tableName(table), key, image)
 }
 
 /** The client's UPDATE, restricted to the selected keys instead of by its WHERE. */

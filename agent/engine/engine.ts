@@ -38,6 +38,7 @@ import type { Presence } from './presence.ts'
 import { Probe } from './probe.ts'
 import { type Recovered, recover } from './recovery.ts'
 import { RowConflicts } from './row-conflicts.ts'
+import { RowImages } from './row-images.ts'
 import { SequenceTracker } from './sequences.ts'
 import { Session } from './session.ts'
 import type { SessionContext } from './session-context.ts'
@@ -166,6 +167,7 @@ class Engine {
       pipeline,
       locks,
       rows: rowConflicts,
+      images: new RowImages(),
       sequences: new SequenceTracker(database.catalog),
       writeBuffer,
       externalAccess: config.engine.external_access,

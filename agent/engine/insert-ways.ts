@@ -49,7 +49,7 @@ export class InsertWays {
     if (!alone && !block.isOpen) return false
     // An older snapshot has an older schema: nothing is read from it, or kept as the one of now.
     const transaction = alone ? undefined : await block.forWriting('shared')
-    const { catalog, locks, writeBuffer } = context
+    const { catalog, locks, images, writeBuffer } = context
     const { searchPath } = settings
     if (query.planned?.version !== catalog.version || query.planned.searchPath !== searchPath) {
       const read = catalog.version
@@ -62,7 +62,7 @@ export class InsertWays {
     if (transaction === undefined) return writeBuffer.submit(info, version, cells)
     const typed = typedParameters(plan, info, cells)
     if (typed === undefined) return false
-    await insertPlainly({ executor, transaction, locks, catalog: catalog.name }, statement, info, cells, typed)
+    await insertPlainly({ executor, transaction, locks, images, catalog: catalog.name }, statement, info, cells, typed)
     return true
   }
 }

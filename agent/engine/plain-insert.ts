@@ -91,7 +91,8 @@ export function typedParameters(plan: InsertPlan, info: TableInfo, cells: readon
   return parameters
 }
 
-const understood = new Set<ColumnType['kind']>([
+/** Types of which text can be beyond doubt. */
+export const understood = new Set<ColumnType['kind']>([
   'BOOLEAN',
   'TINYINT',
   'SMALLINT',
@@ -121,7 +122,7 @@ const ranges: Partial<Record<ColumnType['kind'], readonly [bigint, bigint]>> = {
   UBIGINT: [0n, (1n << 64n) - 1n],
 }
 
-function sameType(one: ColumnType, other: ColumnType): boolean {
+export function sameType(one: ColumnType, other: ColumnType): boolean {
   // A DECIMAL in binary carries its own scale: DuckDB rescales it.
   return one.kind === other.kind && one.kind !== 'DECIMAL' && one.kind !== 'VARCHAR'
 }

@@ -20,16 +20,26 @@ export class WrittenRows {
     return this.#keys.size === 0
   }
 
+  /** Keys by table; 'all': too many to tell. */
+  get tables(): ReadonlyMap<string, ReadonlySet<string> | 'all'> {
+    return this.#keys
+  }
+
+  /** Whether it has changed that row, or may have. */
+  has(table: string, key: string): boolean {
+    const keys = this.#keys.get(table)
+    return keys === 'all' || (keys?.has(key) ?? false)
+  }
+
   add(change: Change): void {
     if (change.kind !== 'update' && change.kind !== 'upsert' && change.kind !== 'delete') return
-    const { table, rows } = change
-    const name = tableName(table)
+    const { rows } = change
+    const name = tableName(change.table)
     const keys = this.#keys.get(name) ?? new Set<string>()
     if (keys === 'all') return
     if (keys.size + rows.count > mostKeys) return void this.#keys.set(name, 'all')
     this.#keys.set(name, keys)
-    const columns = change.kind === 'delete' ? rows.columns : table.primaryKey.map((i) => rows.columns[i] as readonly Cell[])
-    for (let row = 0; row < rows.count; row++) keys.add(columns.map((column) => cellText(column[row] as Cell)).join('\0'))
+    for (let row = 0; row < rows.count; row++) keys.add(keyOf(change, row))
   }
 
   /** A table of which both have the same row. */
@@ -44,6 +54,14 @@ export class WrittenRows {
     return undefined
   }
 }
+
+/** The text of the key of a row that was changed or deleted: two rows of a table have two. */
+export function keyOf({ kind, table, rows }: RowChange, row: number): string {
+  if (kind === 'delete') return rows.columns.map((column) => cellText(column[row] as Cell)).join('\0')
+  return table.primaryKey.map((i) => cellText(rows.columns[i]?.[row] as Cell)).join('\0')
+}
+
+type RowChange = Extract<Change, { kind: 'update' | 'upsert' | 'delete' }>
 
 /** A cell of a key, as a text of its own. */
 export function cellText(cell: Cell): string {

@@ -356,8 +356,8 @@ export class Session implements BackendSession {
     }
     const transaction = await this.#block.forWriting('shared')
     const info = await this.#table(statement.target)
-    const { locks, catalog } = this.#context
-    const context = { executor: this.#executor, transaction, locks, catalog: catalog.name }
+    const { locks, catalog, images } = this.#context
+    const context = { executor: this.#executor, transaction, locks, images, catalog: catalog.name }
     return changeRows(context, statement, info, parameters, sink)
   }
 

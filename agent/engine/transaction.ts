@@ -7,6 +7,7 @@ import type { SpillSource } from '../journal/spill.ts'
 import type { Change, Table } from '../journal/types.ts'
 import type { Pass } from './gate.ts'
 import { WrittenRows } from './row-conflicts.ts'
+import { KnownRows } from './row-images.ts'
 import { SqlError } from './sql-error.ts'
 
 /** ms */
@@ -25,6 +26,8 @@ export class Transaction {
   readonly drawn = new Map<string, bigint>()
   /** Rows that it changed or deleted. */
   readonly written = new WrittenRows()
+  /** Those of them whose image is known. */
+  readonly known = new KnownRows()
   #snapshotSeq: number | undefined
   #seen: { readonly seq: number; readonly catalogVersion: number } | undefined
   #encoder: TransactionEncoder | undefined
@@ -75,6 +78,8 @@ export class Transaction {
     this.#encoder ??= new TransactionEncoder(this.#spills)
     onDisk(() => this.#encoder?.add(change))
     this.written.add(change)
+    // Whoever knows the image says so afterwards.
+    this.known.forgetChanged(change)
   }
 
   /** An insert of rows that are bytes already. Throws as `add` does. */

@@ -1,0 +1,165 @@
+/**
+ * UPDATEs of one row by its key whose result is known without DuckDB, from the row before: each column gets a value, or is a column of its own type to which a
+ * number is added or from which it is taken, in types where both sides count alike (whole numbers, IEEE 754 doubles). DuckDB gets the same typed values.
+ * What it refuses (overflow, constraints) it has refused before anybody asks for the row.
+ */
+
+import type { Cell, ColumnType } from '../journal/types.ts'
+import type { TableInfo } from './catalog.ts'
+import type { Parameter } from './pgwire/backend.ts'
+import { cellFromText, sameType, understood } from './plain-insert.ts'
+import { cellText } from './row-conflicts.ts'
+import type { Statement } from './sql/statement.ts'
+import type { Token } from './sql/tokens.ts'
+
+type Update = Extract<Statement, { kind: 'update' }>
+
+/** A parameter (from 0), or a whole number as written. */
+type Constant = { readonly parameter: number } | { readonly text: string }
+
+interface Assignment {
+  /** Index in `table.columns`, as the following. */
+  readonly column: number
+  /** The column that the value is added to. */
+  readonly base: number | undefined
+  readonly negative: boolean
+  readonly value: Constant
+}
+
+interface Plan {
+  readonly key: Constant
+  readonly assignments: readonly Assignment[]
+}
+
+export interface SimpleUpdate {
+  /** Text of the row's key (row-conflicts.ts). */
+  readonly key: string
+  /** The client's, typed. */
+  readonly parameters: readonly Parameter[]
+  /** The row after, of all columns. */
+  apply(before: readonly Cell[]): readonly Cell[]
+}
+
+const counted = new Set<ColumnType['kind']>(['INTEGER', 'BIGINT', 'DOUBLE'])
+const plans = new WeakMap<Update, { readonly info: TableInfo; readonly plan: Plan | undefined }>()
+
+/** Undefined for any other statement, and where a value is not beyond doubt. */
+export function simpleUpdate(statement: Update, info: TableInfo, parameters: readonly Parameter[]): SimpleUpdate | undefined {
+  let known = plans.get(statement)
+  if (known?.info !== info) {
+    known = { info, plan: planOf(statement, info) }
+    plans.set(statement, known)
+  }
+  const { plan } = known
+  if (plan === undefined) return undefined
+  const { columns, primaryKey } = info.table
+  const typed: Parameter[] = [...parameters]
+  const cellOf = (value: Constant, column: number): Cell | undefined => {
+    const { type, sqlType } = columns[column] as (typeof columns)[number]
+    if ('text' in value) return cellFromText(type, sqlType, value.text)
+    const given = parameters[value.parameter]
+    if (given === undefined) return undefined
+    const cell =
+      given === null
+        ? null
+        : typeof given === 'string'
+          ? cellFromText(type, sqlType, given)
+          : sameType(type, given.type)
+            ? given.cell
+            : undefined
+    if (cell !== undefined) typed[value.parameter] = cell === null ? null : { type, cell }
+    return cell
+  }
+  const key = cellOf(plan.key, primaryKey[0] as number)
+  if (key === undefined || key === null) return undefined
+  const values: Cell[] = []
+  for (const { column, value } of plan.assignments) {
+    const cell = cellOf(value, column)
+    if (cell === undefined) return undefined
+    values.push(cell)
+  }
+  return {
+    key: cellText(key),
+    parameters: typed,
+    apply(before) {
+      const after = [...before]
+      for (const [i, { column, base, negative }] of plan.assignments.entries())
+        after[column] = base === undefined ? (values[i] as Cell) : sum(before[base] as Cell, values[i] as Cell, negative)
+      return after
+    },
+  }
+}
+
+function sum(one: Cell, other: Cell, negative: boolean): Cell {
+  if (one === null || other === null) return null
+  if (typeof one === 'bigint') return negative ? one - (other as bigint) : one + (other as bigint)
+  return negative ? (one as number) - (other as number) : (one as number) + (other as number)
+}
+
+function planOf(statement: Update, info: TableInfo): Plan | undefined {
+  const { table } = info
+  const { set, where, tokens } = statement
+  if (info.temporary || table.primaryKey.length !== 1 || statement.prefix !== '' || statement.from !== undefined) return undefined
+  if (statement.returning !== undefined || where === undefined) return undefined
+  const within = ({ start, end }: { start: number; end: number }) => tokens.filter((token) => token.start >= start && token.end <= end)
+  const condition = within(where)
+  const used = new Set<number>()
+  const once = (value: Constant | undefined): Constant | undefined => {
+    if (value === undefined || !('parameter' in value)) return value
+    if (used.has(value.parameter)) return undefined
+    used.add(value.parameter)
+    return value
+  }
+  const key = once(constant(condition.slice(-1)))
+  const assignments: Assignment[] = []
+  for (const tokens of atCommas(within(set))) {
+    const column = columnOf(tokens[0], info)
+    if (column === undefined || tokens[1]?.text !== '=' || table.primaryKey.includes(column)) return undefined
+    const { type, sqlType } = table.columns[column] as (typeof table.columns)[number]
+    if (!understood.has(type.kind)) return undefined
+    const sign = tokens[3]?.text
+    const added = sign === '+' || sign === '-'
+    const base = added ? columnOf(tokens[2], info) : undefined
+    const rest = tokens.slice(added ? 4 : 2)
+    const value = once(constant(rest) ?? castParameter(rest, sqlType))
+    if (value === undefined) return undefined
+    if (added) {
+      if (base === undefined || !counted.has(type.kind) || table.columns[base]?.type.kind !== type.kind) return undefined
+      // A parameter of another type makes it another sum; one that is cast is of this type.
+      if ('parameter' in value && constant(rest) !== undefined) return undefined
+    } else if ('text' in value && !counted.has(type.kind)) return undefined
+    assignments.push({ column, base, negative: sign === '-', value })
+  }
+  return key === undefined ? undefined : { key, assignments }
+}
+
+function atCommas(tokens: readonly Token[]): Token[][] {
+  const parts: Token[][] = [[]]
+  for (const token of tokens) {
+    if (token.text === ',' && token.kind === 'symbol' && token.depth === tokens[0]?.depth) parts.push([])
+    else parts.at(-1)?.push(token)
+  }
+  return parts
+}
+
+function columnOf(token: Token | undefined, { table }: TableInfo): number | undefined {
+  if (token?.kind !== 'word') return undefined
+  const index = table.columns.findIndex(({ name }) => name.toLowerCase() === token.text.toLowerCase())
+  return index === -1 ? undefined : index
+}
+
+/** `$1`, or a whole number that is an INTEGER to DuckDB. */
+function constant(tokens: readonly Token[]): Constant | undefined {
+  const [token] = tokens
+  if (tokens.length !== 1 || token === undefined) return undefined
+  if (token.kind === 'parameter') return { parameter: Number(token.text.slice(1)) - 1 }
+  return token.kind === 'number' && /^\d{1,9}$/.test(token.text) ? { text: token.text } : undefined
+}
+
+/** `CAST($1 AS type)`, as parameters.ts writes it. */
+function castParameter(tokens: readonly Token[], sqlType: string): Constant | undefined {
+  const [cast, open, parameter, as, type, close] = tokens.map(({ text }) => text)
+  const isCast = tokens.length === 6 && cast === 'cast' && open === '(' && as === 'as' && close === ')'
+  if (!isCast || type?.toLowerCase() !== sqlType.toLowerCase() || tokens[2]?.kind !== 'parameter') return undefined
+  return { parameter: Number(parameter?.slice(1)) - 1 }
+}

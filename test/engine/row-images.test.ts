@@ -1,0 +1,178 @@
+// deadline: 180s
+// The images of rows that are updated by key, which the engine knows without reading them: what a consumer makes of the journal's whole images is what is in
+// the table, through conflicts, rollbacks, deletes, schema changes, and whatever else changes rows in between.
+
+import path from 'node:path'
+import type pg from 'pg'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { readTransactions } from '../../agent/journal/transactions.ts'
+import type { Cell, Change, Table } from '../../agent/journal/types.ts'
+import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
+import { seededRandom } from '../support/random.ts'
+
+const test = suite('row images')
+let engine: TestEngine
+
+test.before(async () => {
+  engine = await TestEngine.start()
+})
+test.after(() => engine.kill())
+
+/** Rows by key, made of images alone, as Redis and ClickHouse have them. */
+class Consumer {
+  readonly rows = new Map<string, string>()
+  #next = 1
+
+  take(): void {
+    for (const transaction of readTransactions(path.join(engine.data, 'journal'), this.#next)) {
+      this.#next = transaction.seq + 1
+      for (const change of transaction.changes) this.#apply(change)
+    }
+  }
+
+  #apply(change: Change): void {
+    if (!('table' in change) || change.table.name !== 't') return
+    const { table, rows } = change
+    const keys = change.kind === 'delete' ? rows.columns[0] : rows.columns[table.primaryKey[0] as number]
+    for (let row = 0; row < rows.count; row++) {
+      const key = String(keys?.[row])
+      if (change.kind === 'delete') this.rows.delete(key)
+      else
+        this.rows.set(
+          key,
+          textOf(
+            table,
+            rows.columns.map((column) => column[row] as Cell),
+          ),
+        )
+    }
+  }
+}
+
+function textOf(table: Table, cells: readonly Cell[]): string {
+  return cells
+    .map((cell, i) => {
+      if (cell === null) return 'NULL'
+      if (table.columns[i]?.type.kind === 'DECIMAL') return String(Number(cell) / 10_000)
+      return typeof cell === 'boolean' ? (cell ? 't' : 'f') : String(cell)
+    })
+    .join('|')
+}
+
+async function assertSame(client: pg.Client, consumer: Consumer, what: string): Promise<void> {
+  consumer.take()
+  const live = await rowsOf(client, 'SELECT * FROM t')
+  const expected = new Map(live.map((row) => [String(row[0]), row.map((cell) => cell ?? 'NULL').join('|')]))
+  const sorted = (rows: Map<string, string>) => [...rows].sort(([a], [b]) => Number(a) - Number(b))
+  const decimals = (rows: [string, string][]) =>
+    rows.map(([key, text]) => [key, text.replace(/(\.\d*?)0+(?=\||$)/g, '$1').replace(/\.(?=\||$)/g, '')])
+  assert.equal(decimals(sorted(consumer.rows)), decimals(sorted(expected)), what)
+}
+
+test('random changes by three clients, in transactions that meet, fail and are taken back', async () => {
+  const random = seededRandom('row images')
+  const clients = await Promise.all([engine.connect(), engine.connect(), engine.connect()])
+  const observer = await engine.connect()
+  const [first] = clients as [pg.Client, ...pg.Client[]]
+  await first.query('CREATE TABLE t (id INTEGER PRIMARY KEY, n BIGINT, d DOUBLE, i INTEGER, v VARCHAR, p DECIMAL(18,4), b BOOLEAN)')
+  await first.query("INSERT INTO t (id, n, d, i, v, p, b) SELECT range, range, range / 2, 0, 'row ' || range, 1.5, true FROM range(8)")
+  const consumer = new Consumer()
+  const key = () => (random.chance(0.6) ? random.int(0, 1) : random.int(0, 9))
+  const steps: (() => [string, unknown[]?])[] = [
+    () => ['UPDATE t SET n = n + $1 WHERE id = $2', [random.int(-9, 9), key()]],
+    () => ['UPDATE t SET d = d + $1, n = n - 1 WHERE id = $2', [random.int(-9, 9) / 2, key()]],
+    () => ['UPDATE t SET d = d - 0.5, i = i + 2 WHERE id = $1', [key()]],
+    () => ['UPDATE t SET i = i - 3, d = d + 7, b = $2 WHERE id = $1', [key(), random.chance(0.5)]],
+    () => [
+      'UPDATE t SET v = $1, p = $2 WHERE id = $3',
+      [random.pick(['x', 'y z', '', null]), random.pick(['1.5', '-20', '0.0001']), key()],
+    ],
+    () => [`UPDATE t SET n = ${random.int(0, 99)}, i = $1 WHERE t.id = ${key()}`, [random.pick([1, null])]],
+    () => [`UPDATE t SET n = i + 1 WHERE id = ${key()}`],
+    () => ['UPDATE t SET n = n * 2 WHERE id = $1', [key()]],
+    () => ['UPDATE t SET n = n + 1 WHERE id = $1 RETURNING n', [key()]],
+    () => ['UPDATE t SET n = n + 1 WHERE id > $1', [key()]],
+    () => ['UPDATE t SET id = id + 100 WHERE id = $1', [key()]],
+    () => ['DELETE FROM t WHERE id = $1', [key()]],
+    () => ['INSERT INTO t (id, n, d, i) VALUES ($1, 1, 1.5, 1)', [key()]],
+    () => ['INSERT INTO t (id, n, d, i) VALUES ($1, 1, 2.5, 1) ON CONFLICT (id) DO UPDATE SET n = t.n + 5', [key()]],
+    () => ['MERGE INTO t USING (SELECT $1::INTEGER AS k) s ON t.id = s.k WHEN MATCHED THEN UPDATE SET i = 77', [key()]],
+    () => ['UPDATE t SET i = i + 2147483647 WHERE id = $1', [key()]],
+  ]
+  const common = steps.slice(0, 6)
+  let failures = 0
+  for (let step = 0; step < 900; step++) {
+    const client = random.pick(clients)
+    const [sql, values] = random.chance(0.12)
+      ? [random.pick(['BEGIN', 'COMMIT', 'ROLLBACK', 'COMMIT'])]
+      : random.pick(random.chance(0.6) ? common : steps)()
+    if (await codeOf(client.query(sql, values))) failures++
+    await assertSame(observer, consumer, `after step ${step}: ${sql}`)
+  }
+  assert.ok(failures > 20, 'clients met')
+  for (const client of [...clients, observer]) await client.end()
+})
+
+test('a row whose columns have become others is not made of what they were', async () => {
+  const client = await engine.connect()
+  await client.query('DROP TABLE IF EXISTS t CASCADE')
+  const consumer = new Consumer()
+  consumer.take()
+  consumer.rows.clear()
+  await client.query('CREATE TABLE t (id INTEGER PRIMARY KEY, n BIGINT, v VARCHAR)')
+  await client.query("INSERT INTO t VALUES (1, 1, 'old')")
+  const add = () => client.query('UPDATE t SET n = n + 1 WHERE id = $1', [1])
+  await add()
+  await add()
+  await client.query('BEGIN')
+  await client.query('ALTER TABLE t DROP COLUMN v')
+  await client.query("ALTER TABLE t ADD COLUMN w VARCHAR DEFAULT 'new'")
+  await add()
+  await client.query('COMMIT')
+  await assertSame(client, consumer, 'altered and updated')
+  await add()
+  assert.equal(await rowsOf(client, 'SELECT * FROM t'), [['1', '5', 'new']])
+  await assertSame(client, consumer, 'after ALTER')
+  await client.query('BEGIN')
+  await client.query('DELETE FROM t WHERE id = 1')
+  await client.query("INSERT INTO t VALUES (1, 50, 'again')")
+  await add()
+  await client.query('COMMIT')
+  await assertSame(client, consumer, 'deleted and inserted')
+  await add()
+  await assertSame(client, consumer, 'deleted, inserted and updated')
+  assert.equal(await rowsOf(client, 'SELECT * FROM t'), [['1', '52', 'again']])
+  await client.end()
+})
+
+test('what another statement has made of a row is not known, whether it was one row, many, or more than are counted', async () => {
+  const client = await engine.connect()
+  await client.query('DROP TABLE IF EXISTS t')
+  const consumer = new Consumer()
+  consumer.take()
+  consumer.rows.clear()
+  await client.query('CREATE TABLE t (id INTEGER PRIMARY KEY, n BIGINT)')
+  await client.query('INSERT INTO t SELECT range, range FROM range(10050)')
+  const add = (id: number) => client.query('UPDATE t SET n = n + 1 WHERE id = $1', [id])
+  for (const others of ['UPDATE t SET n = n * 2 WHERE id = 7', 'UPDATE t SET n = n * 2 WHERE id < 100', 'UPDATE t SET n = n * 2']) {
+    for (const inTransaction of [false, true]) {
+      await add(7)
+      await add(7)
+      if (inTransaction) await client.query('BEGIN')
+      await add(7)
+      await client.query(others)
+      await add(7)
+      await add(8)
+      await add(7)
+      if (inTransaction) await client.query('COMMIT')
+      await assertSame(client, consumer, `${others}${inTransaction ? ', in a transaction' : ''}`)
+      await add(7)
+      await add(8)
+      await assertSame(client, consumer, `after ${others}`)
+    }
+  }
+  await client.end()
+})
+
+test.run()
