@@ -35,5 +35,6 @@ export function startThread(workerData: unknown): Worker {
   const options: WorkerOptions = { workerData, resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 } }
   const packed = packedText(threadAsset)
   if (packed !== undefined) return new Worker(packed, { ...options, eval: true })
-  return new Worker(path.join(import.meta.dirname, 'engine/duckdb-thread.ts'), options)
+  // The sources, or what a bundler has made of them.
+  return new Worker(path.join(import.meta.dirname, 'engine', `duckdb-thread${path.extname(import.meta.filename)}`), options)
 }

@@ -8,7 +8,7 @@ import { builtExecutable } from '../build/built.ts'
 import { runChild } from '../support/process.ts'
 import { binaryVariable } from '../support/program.ts'
 
-const essential = ['fault/restart-time', 'fault/agent-kill', 'fault/flipped-byte']
+const essential = ['fault/restart-time', 'fault/agent-kill', 'fault/flipped-byte', 'engine/analysts']
 
 test('the packed executable, killed and damaged like the sources, survives as they do', async () => {
   // Run by --binary itself, these files have their own turn.

@@ -144,6 +144,7 @@ test('agent and engine stop in order', async () => {
   assert.equal(host.engines(), [])
   const journal = await host.facts<JournalVerdict>(0, 'journal', 'verify')
   assert.is(journal.verdict, 'clean')
+  assert.not.match(fs.readFileSync(path.join(host.data, 'engine.log'), 'utf8'), 'a thread for queries is missing')
 })
 
 test('a file that another program has open is waited for, and never called damaged', async () => {

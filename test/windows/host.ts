@@ -45,6 +45,7 @@ export class WindowsHost {
     const directory = path.join(temporaryDirectory('h'), 'trading host')
     fs.mkdirSync(directory)
     const bundles = ['agent/main.ts', 'test/windows/jobbed.ts'].map((entry) => bundleForWindows(entry, directory))
+    bundles.push(bundleForWindows('agent/engine/duckdb-thread.ts', path.join(directory, 'engine')))
     const [wine, port, statusPort, program, jobbed] = await Promise.all([Wine.boot(), freePort(), freePort(), ...bundles])
     const host = new WindowsHost(wine, { program, jobbed } as Programs, directory, port, statusPort)
     const lines = [
