@@ -12,6 +12,7 @@ import { type Config, inQuietHours } from './config.ts'
 import { Consumers } from './consumers.ts'
 import { ensureDirectory, removeDurably, writeOnFullDisk } from './disk.ts'
 import { DaemonGuardError, isDiskFull, messageOf } from './errors.ts'
+import { returnGarbage } from './garbage.ts'
 import { IncidentStore } from './incidents.ts'
 import { removeAllLeftovers } from './leftovers.ts'
 import { acquireLock, type Lock } from './lock.ts'
@@ -23,7 +24,6 @@ import { ChosenSnapshots } from './restore.ts'
 import { version } from './runtime.ts'
 import { Scheduler } from './scheduler.ts'
 import { takeSnapshot } from './snapshots.ts'
-import { returnStartMemory } from './start-memory.ts'
 import { type StatusServer, serveStatus } from './status.ts'
 import { collectStatus } from './status-collector.ts'
 import type { StatusReport } from './status-report.ts'
@@ -144,7 +144,7 @@ export class Agent {
     this.supervisor.onJournalDamage(() => void this.#snapshotAtOnce())
     await this.supervisor.start()
     if (!this.#stopping.signal.aborted) await this.plugins.start()
-    void this.clock.sleep(settlingMs, this.#stopping.signal).then(returnStartMemory)
+    void this.clock.sleep(settlingMs, this.#stopping.signal).then(returnGarbage)
   }
 
   get statusPage(): string | null {

@@ -4,12 +4,12 @@
  */
 
 import path from 'node:path'
+import { returnGarbage } from '../garbage.ts'
 import { commandLine, isPacked } from '../runtime.ts'
-import { returnStartMemory } from '../start-memory.ts'
 
 /** Waits for the agent's word; false when that has gone without one. */
 export async function waitForTurn(): Promise<boolean> {
-  returnStartMemory()
+  returnGarbage()
   const word = await new Promise<boolean>((resolve) => {
     process.stdin
       .once('data', () => resolve(true))
