@@ -62,7 +62,9 @@ export function planInsert(shape: NonNullable<ReturnType<typeof plainInsert>>, i
 /** The row's values, or undefined where one of them is not beyond doubt. */
 export function cellsOf(plan: InsertPlan, info: TableInfo, parameters: readonly Parameter[]): Cell[] | undefined {
   const cells: Cell[] = []
-  for (const [i, { type, sqlType, nullable }] of info.table.columns.entries()) {
+  const { columns } = info.table
+  for (let i = 0; i < columns.length; i++) {
+    const { type, sqlType, nullable } = columns[i] as (typeof columns)[number]
     const from = plan[i] as number
     const parameter = from === -1 ? null : parameters[from]
     if (parameter === null) {

@@ -47,11 +47,12 @@ export class TableWriter {
     }
     const insert = await this.#insert(rows.count)
     let parameter = 0
+    const { columns } = this.#info.table
     for (let row = 0; row < rows.count; row++) {
-      for (const [i, { type }] of this.#info.table.columns.entries()) {
+      for (let i = 0; i < columns.length; i++) {
         const cell = rows.columns[i]?.[row] as Cell
         if (cell === null) insert.bindNull(parameter++)
-        else insert.bindCell(parameter++, type, cell)
+        else insert.bindCell(parameter++, (columns[i] as (typeof columns)[number]).type, cell)
       }
     }
     return () => insert.execute(rows.count <= veryFewRows)

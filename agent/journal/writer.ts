@@ -81,6 +81,8 @@ export class JournalWriter implements SpillSource {
   #flushing: Promise<void> | undefined
   #syncWanted = false
   #waiters: Waiter[] = []
+  /** The last one that was waited for. */
+  #awaited: { readonly seq: number; readonly durable: Promise<void> } | undefined
   #syncWaiters: Omit<Waiter, 'seq'>[] = []
   /** Those of the fsync that is under way. */
   #syncing: Omit<Waiter, 'seq'>[] = []
@@ -191,7 +193,10 @@ export class JournalWriter implements SpillSource {
   durable(seq: number): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     if (seq <= this.#durableSeq) return Promise.resolve()
-    return new Promise((resolve, reject) => this.#waiters.push({ seq, resolve, reject }))
+    // All clients of a group wait for the same one.
+    if (this.#awaited?.seq !== seq)
+      this.#awaited = { seq, durable: new Promise((resolve, reject) => this.#waiters.push({ seq, resolve, reject })) }
+    return this.#awaited.durable
   }
 
   /** One fsync of the journal, whether there is something new or not: the probe's proof that the disk answers. A full one does. */

@@ -96,10 +96,11 @@ export class ExtendedQuery {
     const formats = readFormats(message)
     const count = message.uint16()
     // Where the values lie; they are decoded once the statement is known, but the message must be well-formed first.
-    const values = Array.from({ length: count }, () => {
+    const values: (Buffer | null)[] = []
+    for (let i = 0; i < count; i++) {
       const length = message.int32()
-      return length === -1 ? null : message.bytes(length)
-    })
+      values.push(length === -1 ? null : message.bytes(length))
+    }
     const resultFormats = readFormats(message)
     message.finish()
     const target = this.statement(statementName)
@@ -111,10 +112,11 @@ export class ExtendedQuery {
       const what = `bind message supplies ${count} parameters, but prepared statement "${statementName}" requires ${parameterTypes.length}`
       throw new SqlError('08P01', what)
     }
-    const parameters = values.map((value, i) => {
+    const parameters: Parameter[] = []
+    for (let i = 0; i < count; i++) {
       const format = formats.length === 1 ? formats[0] : formats[i]
-      return readParameter(value, format ?? 0, target.declaredOids[i] ?? 0, parameterTypes[i] ?? null, i + 1)
-    })
+      parameters.push(readParameter(values[i] as Buffer | null, format ?? 0, target.declaredOids[i] ?? 0, parameterTypes[i] ?? null, i + 1))
+    }
     const spread = spreadFormats(resultFormats, fields)
     if (name !== '' && this.portals.has(name)) throw new SqlError('42P03', `cursor "${name}" already exists`)
     const closing = this.dropPortal(name)
@@ -224,11 +226,14 @@ function describeRows(outbox: Outbox, fields: readonly Field[] | null, formats: 
 }
 
 function readFormats(message: MessageReader): Format[] {
-  return Array.from({ length: message.uint16() }, () => {
+  const count = message.uint16()
+  const formats: Format[] = []
+  for (let i = 0; i < count; i++) {
     const format = message.int16()
     if (format !== 0 && format !== 1) throw protocolViolation(`invalid format code ${format}`)
-    return format
-  })
+    formats.push(format)
+  }
+  return formats
 }
 
 /** One format per column; refuses at once what could not be sent later. */

@@ -88,17 +88,16 @@ export class Outbox {
 
   private release(): void {
     if (this.closed) return
-    this.socket.cork()
-    let sent = 0
-    for (const parcel of this.parcels) {
-      if (!parcel.released) break
+    const held = this.parcels.findIndex(({ released }) => !released)
+    const parcels = this.parcels.splice(0, held === -1 ? this.parcels.length : held)
+    // Corked, one write costs as much as several.
+    if (parcels.length > 1) this.socket.cork()
+    for (const { bytes } of parcels) {
       step('WIRE:ANSWER')
-      this.socket.write(parcel.bytes)
-      this.waitingBytes -= parcel.bytes.length
-      sent++
+      this.socket.write(bytes)
+      this.waitingBytes -= bytes.length
     }
-    this.parcels.splice(0, sent)
-    this.socket.uncork()
+    if (parcels.length > 1) this.socket.uncork()
     if (this.ending && this.parcels.length === 0) this.socket.end()
     this.wake()
   }
