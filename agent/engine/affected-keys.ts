@@ -97,7 +97,7 @@ export function namedRow(
  * value of the column's own type; and its expressions are arithmetic: no subquery, no list, and no function but a few, since any may take for ever.
  */
 function isBrief({ tokens }: Changing, info: TableInfo): boolean {
-  if (info.table.primaryKey.length !== 1) return false
+  if (info.table.primaryKey.length !== 1 || tokens.length > mostTokens) return false
   return !tokens.some(({ kind, text }, i) => {
     if (kind === 'number') return /[.e]/i.test(text)
     if (kind === 'symbol') return text === '[' || text === '{'
@@ -106,6 +106,8 @@ function isBrief({ tokens }: Changing, info: TableInfo): boolean {
   })
 }
 
+/** A longer statement takes its time to be planned. */
+const mostTokens = 500
 /** Keywords, types, and functions that take no time. */
 const beforeParenthesis = new Set(
   'and or not in when then else set cast try_cast decimal numeric varchar abs ceil coalesce floor greatest least mod nullif now round sign'.split(

@@ -72,6 +72,7 @@ export class Analysts {
       },
       (error) => {
         this.#hopeless = true
+        this.#starting = false
         this.#lost(error)
       },
     )
@@ -124,6 +125,8 @@ export class Analysts {
   }
 
   #do(order: Order, jobs: Job[]): Promise<Report> {
+    // Nobody would ever come.
+    if (this.#hopeless && this.#threads === 0) return Promise.reject(new Error('there is no thread for queries any more'))
     const reported = Promise.withResolvers<Report>()
     jobs.push({ order, reported })
     this.#next()

@@ -193,7 +193,7 @@ export class Block {
     this.#ending = transaction
     try {
       // DuckDB may have ended it already.
-      await this.#connection.run('ROLLBACK').catch((error) => this.#judge(error))
+      await this.#connection.runAlone('ROLLBACK').catch((error) => this.#judge(error))
       await transaction.discard()
       if (transaction.pass.mode !== 'none') await this.#keepSequences()
     } finally {
@@ -207,7 +207,7 @@ export class Block {
       check: () => rows.check(transaction),
       committed: (seq: number) => {
         rows.committed(transaction, seq)
-        images.committed(transaction)
+        images.committed(transaction, seq)
       },
     }
     this.#transaction = undefined
@@ -226,7 +226,7 @@ export class Block {
     } catch (error) {
       this.#judge(error)
       // COMMIT may not have been reached.
-      await this.#connection.run('ROLLBACK').catch(() => {})
+      await this.#connection.runAlone('ROLLBACK').catch(() => {})
       if (seq === undefined) await transaction.discard()
       throw error
     } finally {
@@ -248,7 +248,7 @@ export class Block {
     } catch (error) {
       this.#judge(error)
       // The next commit keeps them.
-      await this.#connection.run('ROLLBACK').catch(() => {})
+      await this.#connection.runAlone('ROLLBACK').catch(() => {})
     }
   }
 

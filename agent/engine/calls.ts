@@ -25,9 +25,14 @@ export class Calls {
     this.direct = direct
   }
 
+  /** Nothing in the pool holds DuckDB's locks for long: who calls from the event loop need not wait. */
+  get isFree(): boolean {
+    return this.#holding === 0
+  }
+
   /** For what takes a few microseconds, or what others wait for: the event loop, where that is possible now. */
   get here(): DirectCalls | undefined {
-    return this.#holding === 0 ? this.direct : undefined
+    return this.isFree ? this.direct : undefined
   }
 
   /** For a small call of `caller`: the event loop if nobody else wants DuckDB now, else undefined. */

@@ -16,12 +16,12 @@ import { evaluatedUpdate } from './evaluated-update.ts'
 import type { Executor } from './executor.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { Field, Parameter } from './pgwire/backend.ts'
-import { cellText } from './row-conflicts.ts'
+import { cellText, keyedName } from './row-conflicts.ts'
 import type { RowImages } from './row-images.ts'
 import { type SimpleUpdate, simpleUpdate } from './simple-update.ts'
 import type { DeleteStatement } from './sql/delete.ts'
 import type { Clause, Statement } from './sql/statement.ts'
-import { quoteIdentifier } from './sql/tokens.ts'
+import { lowerCase, quoteIdentifier } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 import { captureUpsertOfParent } from './upsert.ts'
@@ -174,23 +174,30 @@ export async function captureUpdate(
     await addChanges(context.transaction, evaluated.keysBefore(), (rows, more) => ({ kind: 'delete', table, rows, more }))
   if (evaluated !== undefined) await evaluated.update()
   else await affected.run(restrictedUpdate(statement, affected))
+  const { count, last } = await journalChanged(context, statement, info, affected, changed, movesKey)
+  if (simple !== undefined && last !== undefined) remember(context, info, simple, last)
+  return { count, returned: await returnedByKey(statement, affected) }
+}
+
+/** Reads the rows that an UPDATE has changed, for the journal; with the image of the only one. */
+async function journalChanged(
+  { transaction }: CaptureContext,
+  statement: Update,
+  info: TableInfo,
+  affected: AffectedRows,
+  changed: readonly number[],
+  movesKey: boolean,
+): Promise<{ count: number; last: readonly Cell[] | undefined }> {
+  const { table } = info
   const found = await affected.run(`SELECT * FROM ${statement.targetText} WHERE ${affected.condition(statement.qualifier)}`, {
     stream: true,
   })
   let last: Rows | undefined
-  const count = await addChanges(context.transaction, found.chunks(), (rows, more) => {
-    const images = imagesOf(info, rows)
-    last = images
-    return movesKey ? { kind: 'insert', table, rows: images } : { kind: 'update', table, rows: images, changed, more }
+  const count = await addChanges(transaction, found.chunks(), (rows, more) => {
+    last = imagesOf(info, rows)
+    return movesKey ? { kind: 'insert', table, rows: last } : { kind: 'update', table, rows: last, changed, more }
   })
-  if (simple !== undefined && last?.count === 1)
-    remember(
-      context,
-      info,
-      simple,
-      last.columns.map(([cell]) => cell as Cell),
-    )
-  return { count, returned: await returnedByKey(statement, affected) }
+  return { count, last: count === 1 ? last?.columns.map(([cell]) => cell as Cell) : undefined }
 }
 
 /** Where the row before is known, so is the row after: it is changed, and not read. Undefined: it is not known. */
@@ -208,6 +215,11 @@ async function applySimply(
   lockReferenced(context, info, changed)
   const { rowsChanged } = await named.run(restrictedUpdate(statement, named))
   if (rowsChanged === 0) return { count: 0, returned: undefined }
+  // The key's column may find others as well: a collation, a comparison of numbers.
+  if (rowsChanged > 1) {
+    const { count } = await journalChanged(context, statement, info, named, changed, false)
+    return { count, returned: undefined }
+  }
   const after = simple.apply(before)
   transaction.add({ kind: 'update', table: info.table, rows: { count: 1, columns: after.map((cell) => [cell]) }, changed })
   remember(context, info, simple, after)
@@ -217,7 +229,7 @@ async function applySimply(
 /** Under its own key: a collation may find it by another one. */
 function remember({ transaction }: CaptureContext, { table }: TableInfo, { key }: SimpleUpdate, image: readonly Cell[]): void {
   const own = cellText(image[table.primaryKey[0] as number] as Cell)
-  if (own === key) transaction.known.set(tableName(table), key, image)
+  if (own === key) transaction.known.set(keyedName(table), key, image)
 }
 
 /** The client's UPDATE, restricted to the selected keys instead of by its WHERE. */
@@ -289,7 +301,7 @@ export function keyNames(info: TableInfo): string[] {
 
 export function columnIndexes(info: TableInfo, names: readonly string[]): number[] {
   return names.map((name) => {
-    const index = info.table.columns.findIndex((column) => column.name.toLowerCase() === name.toLowerCase())
+    const index = info.table.columns.findIndex((column) => lowerCase(column.name) === lowerCase(name))
     if (index === -1) throw new SqlError('42703', `column "${name}" of ${tableName(info.table)} does not exist or is generated`)
     return index
   })

@@ -165,6 +165,6 @@ export class CommitPipeline {
 
   async #rollback(connection: Connection): Promise<void> {
     // DuckDB may have ended the transaction itself.
-    await connection.run('ROLLBACK').catch(() => {})
+    await connection.runAlone('ROLLBACK').catch(() => {})
   }
 }

@@ -9,6 +9,10 @@ import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
 /** Between two pushes, ms: thousands of commits a second are no reason to wake the agent as often. */
 const pauseMs = 5
 
+function lineOf(seq: number): string {
+  return `{"durable":${seq}}\n`
+}
+
 type Params = ControlMethods['users']['params'] & Partial<ControlMethods['shutdown']['params']>
 
 /** What the socket asks of the engine. */
@@ -29,6 +33,7 @@ export class ControlServer {
   #sockets = new Set<net.Socket>()
   #target: ControlTarget
   #announced = -1
+  #told = -1
   #pausing = false
 
   constructor(target: ControlTarget) {
@@ -51,7 +56,8 @@ export class ControlServer {
 
   #push(): void {
     const told = this.#announced
-    const line = `{"durable":${told}}\n`
+    this.#told = told
+    const line = lineOf(told)
     // A reader that does not keep up misses nothing: the next push says it all.
     for (const socket of this.#sockets) if (socket.writableLength < 1 << 16) socket.write(line)
     setTimeout(() => {
@@ -60,9 +66,13 @@ export class ControlServer {
     }, pauseMs).unref()
   }
 
+  /** What was not told yet is told first. */
   close(): void {
     this.#server.close()
-    for (const socket of this.#sockets) socket.destroy()
+    for (const socket of this.#sockets) {
+      if (this.#announced > this.#told) socket.write(lineOf(this.#announced))
+      socket.destroySoon()
+    }
   }
 
   #serve(socket: net.Socket): void {

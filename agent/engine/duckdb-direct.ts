@@ -8,6 +8,9 @@ import { type DuckDBConnection, DuckDBMaterializedResult, type DuckDBPreparedSta
 import koffi from 'koffi'
 import { addressOf, statementOf } from './duckdb-handles.ts'
 
+/** DuckDB goes deep in nested expressions; koffi's own choice of 2 MB is a quarter of what the pool's threads have. Before the first call of any function. */
+koffi.config({ sync_stack_size: 8 << 20 })
+
 export class DirectCalls {
   #execute: (statement: bigint, result: bigint) => number
   #destroy: (result: bigint) => void

@@ -67,5 +67,6 @@ function readSigned64(buffer: ArrayBufferLike, at: number, count: number): numbe
 function validity(vector: Vector, rows: number): Uint8Array | undefined {
   // DuckDB has none where no value is NULL, whatever the declaration says.
   const bits: Uint8Array | null = addon.vector_get_validity(vector, Math.ceil(rows / 64) * 8)
-  return bits?.slice()
+  // A copy: a slice of a Buffer would be DuckDB's memory.
+  return bits === null ? undefined : new Uint8Array(bits)
 }

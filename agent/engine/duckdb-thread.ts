@@ -29,6 +29,8 @@ function introduce(): void {
   }
 }
 
+// As large as that of other threads; see duckdb-direct.ts.
+koffi.config({ sync_stack_size: 8 << 20 })
 introduce()
 const library = koffi.load(process.platform === 'win32' ? 'duckdb.dll' : 'libduckdb.so')
 koffi.struct('duckdb_result', {

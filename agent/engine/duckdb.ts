@@ -109,6 +109,11 @@ export class Connection {
     this.#calls = calls
   }
 
+  /** What begins on the event loop does not have to wait for others' locks. */
+  get isFree(): boolean {
+    return this.#calls.isFree
+  }
+
   async run(sql: string): Promise<void> {
     await this.#calls.pool(() => this.#connection.run(sql))
   }

@@ -87,7 +87,7 @@ export class Executor {
       const { signal } = this.#interruption
       signal?.throwIfAborted()
       if (brief) return await kept.statement.runBriefly()
-      if (query && kept.quick !== true && this.#analysts.ready) {
+      if (query && kept.quick !== true && this.#analysts.ready && this.connection.isFree) {
         begun?.()
         const { result, ms } = await kept.statement.analyse(this.#analysts)
         kept.quick = keep && ms < quickly

@@ -8,6 +8,7 @@ import type { Cell, ColumnType } from '../journal/types.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import type { Statement } from './sql/statement.ts'
+import { lowerCase } from './sql/tokens.ts'
 
 /** For each column of the table the parameter (from 0) that it takes, or -1 for NULL. */
 export type InsertPlan = readonly number[]
@@ -51,7 +52,7 @@ export function planInsert(shape: NonNullable<ReturnType<typeof plainInsert>>, i
   if (names.length !== shape.parameters.length) return undefined
   const plan: number[] = new Array(table.columns.length).fill(-1)
   for (const [i, name] of names.entries()) {
-    const column = table.columns.findIndex((candidate) => candidate.name.toLowerCase() === name.toLowerCase())
+    const column = table.columns.findIndex((candidate) => lowerCase(candidate.name) === lowerCase(name))
     if (column === -1 || plan[column] !== -1) return undefined
     plan[column] = shape.parameters[i] as number
   }

@@ -85,6 +85,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   })
 
   const prepared = options.prepare?.(database) ?? Promise.resolve()
+  // It is awaited later, unless something else fails first, which then is the reason.
+  prepared.catch(() => {})
   const report: RecoveryReport = {
     watermark: mark.seq,
     replayed: 0,

@@ -4,8 +4,7 @@
  * Here the later one gets 40001. By key, or by table where a transaction has changed very many rows.
  */
 
-import type { Cell, Change } from '../journal/types.ts'
-import { tableName } from '../journal/types.ts'
+import type { Cell, Change, Table } from '../journal/types.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -34,7 +33,7 @@ export class WrittenRows {
   add(change: Change): void {
     if (change.kind !== 'update' && change.kind !== 'upsert' && change.kind !== 'delete') return
     const { rows } = change
-    const name = tableName(change.table)
+    const name = keyedName(change.table)
     const keys = this.#keys.get(name) ?? new Set<string>()
     if (keys === 'all') return
     if (keys.size + rows.count > mostKeys) return void this.#keys.set(name, 'all')
@@ -47,12 +46,21 @@ export class WrittenRows {
     for (const [table, keys] of this.#keys) {
       const others = other.#keys.get(table)
       if (others === undefined) continue
-      if (keys === 'all' || others === 'all') return table
+      if (keys === 'all' || others === 'all') return shownName(table)
       const [few, many] = keys.size < others.size ? [keys, others] : [others, keys]
-      for (const key of few) if (many.has(key)) return table
+      for (const key of few) if (many.has(key)) return shownName(table)
     }
     return undefined
   }
+}
+
+/** A table's name as no other one's: a name may have any character but this. */
+export function keyedName({ schema, name }: Table): string {
+  return `${schema}\0${name}`
+}
+
+function shownName(keyed: string): string {
+  return keyed.replace('\0', '.')
 }
 
 /** The text of the key of a row that was changed or deleted: two rows of a table have two. */

@@ -4,8 +4,8 @@
  * the images of that, in the order of the commits, and to forget whatever else was changed.
  */
 
-import { bytesOf, type Cell, type Change, type Table, tableName } from '../journal/types.ts'
-import { keyOf } from './row-conflicts.ts'
+import { bytesOf, type Cell, type Change, type Table } from '../journal/types.ts'
+import { keyedName, keyOf } from './row-conflicts.ts'
 import type { Transaction } from './transaction.ts'
 
 /** Rows that are kept of a table, and their largest size, bytes: 10 MB for a table. */
@@ -48,7 +48,7 @@ export class KnownRows {
   /** What a change has made of its rows is not known from it. */
   forgetChanged(change: Change): void {
     if (this.#tables.size === 0 || !('table' in change) || change.kind === 'insert') return
-    const name = tableName(change.table)
+    const name = keyedName(change.table)
     const { rows } = change
     if (rows.count > fewRows) this.forget(name)
     else for (let row = 0; row < rows.count; row++) this.forget(name, keyOf(change, row))
@@ -65,17 +65,23 @@ export class KnownRows {
 
 export class RowImages {
   #committed = new KnownRows()
+  /** Of the last commit that left an image of the row, by the image. */
+  #seqs = new WeakMap<readonly Cell[], number>()
 
   /** The row as this transaction would change it, all columns of the table; undefined where that is not known. */
   before(transaction: Transaction, table: Table, key: string): readonly Cell[] | undefined {
     // The columns are others, and nothing that was committed says what is in them.
     if (transaction.schemaChanged) return undefined
-    const name = tableName(table)
-    return transaction.known.get(name, key) ?? (transaction.written.has(name, key) ? undefined : this.#committed.get(name, key))
+    const name = keyedName(table)
+    const own = transaction.known.get(name, key)
+    if (own !== undefined || transaction.written.has(name, key)) return own
+    const image = this.#committed.get(name, key)
+    // A row that this transaction does not see is not the one that it changes.
+    return image !== undefined && (this.#seqs.get(image) as number) <= transaction.startSeq ? image : undefined
   }
 
   /** In the order of commits, and before the next one. */
-  committed(transaction: Transaction): void {
+  committed(transaction: Transaction, seq: number): void {
     if (transaction.schemaChanged) {
       this.#committed.clear()
       return
@@ -84,6 +90,9 @@ export class RowImages {
       if (keys === 'all') this.#committed.forget(table)
       else for (const key of keys) this.#committed.forget(table, key)
     }
-    for (const [table, key, image] of transaction.known.entries()) this.#committed.set(table, key, image)
+    for (const [table, key, image] of transaction.known.entries()) {
+      this.#committed.set(table, key, image)
+      this.#seqs.set(image, seq)
+    }
   }
 }

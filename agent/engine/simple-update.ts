@@ -10,7 +10,7 @@ import type { Parameter } from './pgwire/backend.ts'
 import { cellFromText, sameType, understood } from './plain-insert.ts'
 import { cellText } from './row-conflicts.ts'
 import type { Statement } from './sql/statement.ts'
-import type { Token } from './sql/tokens.ts'
+import { lowerCase, type Token } from './sql/tokens.ts'
 
 type Update = Extract<Statement, { kind: 'update' }>
 
@@ -130,7 +130,10 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
     } else if ('text' in value && !counted.has(type.kind)) return undefined
     assignments.push({ column, base, negative: sign === '-', value })
   }
-  return key === undefined ? undefined : { key, assignments }
+  // A number as written finds a text by what it means.
+  const keyType = table.columns[table.primaryKey[0] as number]?.type.kind
+  if (key === undefined || ('text' in key && keyType !== 'INTEGER' && keyType !== 'BIGINT')) return undefined
+  return { key, assignments }
 }
 
 function atCommas(tokens: readonly Token[]): Token[][] {
@@ -144,7 +147,7 @@ function atCommas(tokens: readonly Token[]): Token[][] {
 
 function columnOf(token: Token | undefined, { table }: TableInfo): number | undefined {
   if (token?.kind !== 'word') return undefined
-  const index = table.columns.findIndex(({ name }) => name.toLowerCase() === token.text.toLowerCase())
+  const index = table.columns.findIndex(({ name }) => lowerCase(name) === lowerCase(token.text))
   return index === -1 ? undefined : index
 }
 

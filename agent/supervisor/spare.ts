@@ -10,6 +10,7 @@
 import fs from 'node:fs'
 import type { Writable } from 'node:stream'
 import { type Clock, within } from '../clock.ts'
+import { messageOf } from '../errors.ts'
 import { isAlive } from './process.ts'
 import { type EngineProcess, type SpawnOptions, spawnWaiting } from './spawn.ts'
 
@@ -86,8 +87,17 @@ export class Spare {
 
   #start(): void {
     this.#planned = null
-    const { process, stdin } = spawnWaiting(this.#options)
-    const waiting: Waiting = { process, stdin, files: this.#files() }
+    let waiting: Waiting
+    try {
+      waiting = { ...spawnWaiting(this.#options), files: this.#files() }
+    } catch (error) {
+      // Short of memory, most likely: nothing that an engine needs.
+      this.#failures++
+      this.#options.log.warn(`no spare engine could be started: ${messageOf(error)}`)
+      this.prepare()
+      return
+    }
+    const { process, stdin } = waiting
     this.#waiting = waiting
     // It may end before it is told to begin.
     stdin?.on('error', () => {})

@@ -157,4 +157,17 @@ test('with more long queries than there are threads, inserts and updates commit,
   await Promise.all([...analysts, trader].map((client) => client.end()))
 })
 
+test('deeply nested expressions end in an answer, on whichever thread they are worked out', async () => {
+  const client = await engine.connect()
+  await client.query('CREATE TABLE deep (id INTEGER PRIMARY KEY, n BIGINT)')
+  await client.query('INSERT INTO deep VALUES (1, 0)')
+  const depth = 240
+  const sum = ' + 1'.repeat(depth)
+  for (let i = 0; i < 3; i++) await client.query(`UPDATE deep SET n = n${sum} WHERE id = $1`, [1])
+  assert.equal(await rowsOf(client, `SELECT n${sum} FROM deep`), [[String(4 * depth)]])
+  const { rows } = await client.query(`SELECT max(n * 0 + range${sum}) AS most FROM deep, range(300000)`)
+  assert.is(Number(rows[0].most), 299_999 + depth)
+  await client.end()
+})
+
 test.run()

@@ -175,4 +175,39 @@ test('what another statement has made of a row is not known, whether it was one 
   await client.end()
 })
 
+test('a key that finds two rows: each has its image', async () => {
+  const client = await engine.connect()
+  await client.query('DROP TABLE IF EXISTS t')
+  const consumer = new Consumer()
+  consumer.take()
+  consumer.rows.clear()
+  await client.query('CREATE TABLE t (id VARCHAR PRIMARY KEY, n BIGINT)')
+  await client.query("INSERT INTO t VALUES ('5', 1), ('6', 1)")
+  const add = (id: string) => client.query('UPDATE t SET n = n + 1 WHERE id = $1', [id])
+  await add('5')
+  await add('5')
+  await client.query("INSERT INTO t VALUES ('05', 100)")
+  assert.is((await client.query('UPDATE t SET n = n + 1 WHERE id = 5')).rowCount, 2, 'DuckDB compares them as numbers')
+  await assertSame(client, consumer, 'two rows')
+  await add('05')
+  await add('5')
+  await assertSame(client, consumer, 'one row each')
+  await client.end()
+})
+
+test('tables whose names look alike are two', async () => {
+  const client = await engine.connect()
+  await client.query('CREATE SCHEMA a; CREATE SCHEMA "a.b"; DROP TABLE IF EXISTS t')
+  await client.query('CREATE TABLE a."b.t" (id INTEGER PRIMARY KEY, n BIGINT); CREATE TABLE "a.b".t (id INTEGER PRIMARY KEY, n BIGINT)')
+  await client.query('INSERT INTO a."b.t" VALUES (1, 1000); INSERT INTO "a.b".t VALUES (1, 1)')
+  const consumer = new Consumer()
+  for (let round = 0; round < 3; round++) {
+    await client.query('UPDATE a."b.t" SET n = n + 1 WHERE id = $1', [1])
+    await client.query('UPDATE "a.b".t SET n = n + 1 WHERE id = $1', [1])
+  }
+  consumer.take()
+  assert.is(consumer.rows.get('1'), '1|4')
+  await client.end()
+})
+
 test.run()
