@@ -10,7 +10,7 @@ import type { Result } from './duckdb.ts'
 import type { Executor } from './executor.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import type { Statement } from './sql/statement.ts'
-import { lowerCase, quoteIdentifier, type Token } from './sql/tokens.ts'
+import { lowerCase, quoteIdentifier, type Token, tokensOf } from './sql/tokens.ts'
 
 type Update = Extract<Statement, { kind: 'update' }>
 /** Of a DELETE, USING is what FROM is of an UPDATE. */
@@ -76,7 +76,7 @@ export function namedRow(
   const { text, where, from } = statement
   if (where === undefined || from !== undefined) return undefined
   const named: string[] = []
-  const condition = statement.tokens.filter(({ start, end }) => start >= where.start && end <= where.end)
+  const condition = tokensOf(statement.tokens, where)
   for (let at = 0; at < condition.length; ) {
     if (condition[at + 1]?.text === '.') at += 2
     if (!equality(condition, at)) return undefined
@@ -138,7 +138,7 @@ function listed(executor: Executor, info: TableInfo, rows: Rows, parameters: rea
 /** Whether the WHERE says `column = constant` for every column of the key, beside other conditions: one row, as a rule. */
 export function namesKeys({ tokens, where, from }: Pick<Changing, 'tokens' | 'where' | 'from'>, info: TableInfo): boolean {
   if (where === undefined || from !== undefined) return false
-  const condition = tokens.filter(({ start, end }) => start >= where.start && end <= where.end)
+  const condition = tokensOf(tokens, where)
   if (condition.some(({ kind, text, depth }) => kind === 'word' && text === 'or' && depth === 0)) return false
   const named = new Set(condition.flatMap((_, i) => (equality(condition, i) ? [lowerCase((condition[i] as Token).text)] : [])))
   return keyColumns(info).every(({ name }) => named.has(lowerCase(name)))

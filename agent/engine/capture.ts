@@ -10,7 +10,7 @@ import type { Cell, Change, Rows } from '../journal/types.ts'
 import { tableName } from '../journal/types.ts'
 import { AddedRows } from './added-rows.ts'
 import { type AffectedRows, affectedKeys, namedRow, namesKeys } from './affected-keys.ts'
-import type { TableInfo } from './catalog.ts'
+import { columnIndex, type TableInfo } from './catalog.ts'
 import type { Result } from './duckdb.ts'
 import { evaluatedUpdate } from './evaluated-update.ts'
 import type { Executor } from './executor.ts'
@@ -21,7 +21,7 @@ import type { RowImages } from './row-images.ts'
 import { type SimpleUpdate, simpleUpdate } from './simple-update.ts'
 import type { DeleteStatement } from './sql/delete.ts'
 import type { Clause, Statement } from './sql/statement.ts'
-import { lowerCase, quoteIdentifier } from './sql/tokens.ts'
+import { quoteIdentifier } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 import { captureUpsertOfParent } from './upsert.ts'
@@ -301,7 +301,7 @@ export function keyNames(info: TableInfo): string[] {
 
 export function columnIndexes(info: TableInfo, names: readonly string[]): number[] {
   return names.map((name) => {
-    const index = info.table.columns.findIndex((column) => lowerCase(column.name) === lowerCase(name))
+    const index = columnIndex(info.table, name)
     if (index === -1) throw new SqlError('42703', `column "${name}" of ${tableName(info.table)} does not exist or is generated`)
     return index
   })

@@ -29,6 +29,12 @@ export interface TableInfo {
   readonly path: string
 }
 
+/** Index in `table.columns` of the column that a name means to DuckDB, which folds the case of ASCII letters alone; -1: there is none. */
+export function columnIndex({ columns }: Table, name: string): number {
+  const wanted = lowerCase(name)
+  return columns.findIndex((column) => lowerCase(column.name) === wanted)
+}
+
 export class Catalog {
   readonly name: string
   #version = 0

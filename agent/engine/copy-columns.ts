@@ -1,13 +1,13 @@
 /**
  * The columns of COPY data as values: text is read here, byte by byte and without a string for each, where its form is the common one and its
- * meaning beyond doubt; a rarer form goes through `cellFromText`, which says what is beyond doubt (plain-insert.ts). What it leaves open is for
+ * meaning beyond doubt; a rarer form goes through `cellFromText`, which says what is beyond doubt (certain-cells.ts). What it leaves open is for
  * DuckDB to cast.
  */
 
 import type { PackedColumn, PackedTexts, PackedValues } from '../journal/packed.ts'
 import type { Cell, Column, ColumnType } from '../journal/types.ts'
+import { cellFromText } from './certain-cells.ts'
 import type { CopyFields } from './pgwire/copy-fields.ts'
-import { cellFromText } from './plain-insert.ts'
 
 /** Digits that any double holds exactly, whatever they are. */
 const exactDigits = 15
@@ -205,10 +205,11 @@ function readBigint(values: Values, row: number, bytes: Uint8Array, start: numbe
   return true
 }
 
-/** Digits of both sides of a point together are exact, and so is the power of ten: their quotient is the double that is nearest. */
-function readDouble(values: Values, row: number, bytes: Uint8Array, start: number, end: number): boolean {
-  const negative = bytes[start] === minus
-  const first = negative ? start + 1 : start
+/** The last number that `scan` has read: its digits as a whole number, and how many of them stand before and behind the point. */
+const scanned = { value: 0, whole: 0, places: 0 }
+
+/** Reads digits with at most one point among them; false: something else is there, or more than are exact together. */
+function scan(bytes: Uint8Array, first: number, end: number): boolean {
   let value = 0
   let pointAt = end
   if (end - first > exactDigits + 1) return false
@@ -219,9 +220,18 @@ function readDouble(values: Values, row: number, bytes: Uint8Array, start: numbe
     else return false
   }
   // With digits on both sides of the point, or without it.
-  if (pointAt === first || pointAt === end - 1 || (pointAt === end && end - first > exactDigits)) return false
-  const places = pointAt === end ? 0 : end - pointAt - 1
-  const double = value / (powers[places] as number)
+  if (pointAt === first || pointAt === end - 1) return false
+  scanned.value = value
+  scanned.whole = pointAt - first
+  scanned.places = pointAt === end ? 0 : end - pointAt - 1
+  return true
+}
+
+/** Digits of both sides of a point together are exact, and so is the power of ten: their quotient is the double that is nearest. */
+function readDouble(values: Values, row: number, bytes: Uint8Array, start: number, end: number): boolean {
+  const negative = bytes[start] === minus
+  if (!scan(bytes, negative ? start + 1 : start, end) || scanned.whole > exactDigits) return false
+  const double = scanned.value / (powers[scanned.places] as number)
   values.doubles[row] = negative ? -double : double
   return true
 }
@@ -230,19 +240,8 @@ function decimalReader(width: number, scale: number): Read {
   const mostWhole = Math.min(width, exactDigits) - scale
   return (values, row, bytes, start, end) => {
     const negative = bytes[start] === minus
-    const first = negative ? start + 1 : start
-    let value = 0
-    let pointAt = end
-    if (end - first > exactDigits + 1) return false
-    for (let at = first; at < end; at++) {
-      const digit = (bytes[at] as number) - zero
-      if (digit >= 0 && digit <= 9) value = value * 10 + digit
-      else if (bytes[at] === point && pointAt === end) pointAt = at
-      else return false
-    }
-    const places = pointAt === end ? 0 : end - pointAt - 1
-    if (pointAt === first || pointAt === end - 1 || places > scale || pointAt - first > mostWhole) return false
-    value *= powers[scale - places] as number
+    if (!scan(bytes, negative ? start + 1 : start, end) || scanned.places > scale || scanned.whole > mostWhole) return false
+    const value = scanned.value * (powers[scale - scanned.places] as number)
     values.setExact(row, negative ? -value : value)
     return true
   }

@@ -8,7 +8,7 @@ import { type PackedColumn, type PackedRows, packedNulls } from '../journal/pack
 import type { Column } from '../journal/types.ts'
 import { AddedRows, manyRows } from './added-rows.ts'
 import { addChanges, imagesOf } from './capture.ts'
-import type { TableInfo } from './catalog.ts'
+import { columnIndex, type TableInfo } from './catalog.ts'
 import { type BlockColumn, type CopyBlock, copyReader } from './copy-blocks.ts'
 import { copyOptions } from './copy-options.ts'
 import type { Executor } from './executor.ts'
@@ -34,7 +34,7 @@ export interface CopyTarget {
 export function copyTarget(info: TableInfo, columns: readonly string[] | undefined, tokens: readonly Token[]): CopyTarget {
   const names = columns ?? info.table.columns.map((column) => column.name)
   const known = names.map((name) => {
-    const column = info.table.columns.find((candidate) => candidate.name.toLowerCase() === name.toLowerCase())
+    const column = info.table.columns[columnIndex(info.table, name)]
     if (column === undefined)
       throw new SqlError('42703', `column "${name}" of ${info.table.schema}.${info.table.name} does not exist or is generated`)
     return column

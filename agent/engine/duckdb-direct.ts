@@ -5,11 +5,8 @@
  */
 
 import { type DuckDBConnection, DuckDBMaterializedResult, type DuckDBPreparedStatement } from '@duckdb/node-api'
-import koffi from 'koffi'
 import { addressOf, statementOf } from './duckdb-handles.ts'
-
-/** DuckDB goes deep in nested expressions; koffi's own choice of 2 MB is a quarter of what the pool's threads have. Before the first call of any function. */
-koffi.config({ sync_stack_size: 8 << 20 })
+import { duckdbLibrary } from './duckdb-library.ts'
 
 export class DirectCalls {
   #execute: (statement: bigint, result: bigint) => number
@@ -20,7 +17,7 @@ export class DirectCalls {
   #slotAddress: bigint
 
   private constructor(slot: DuckDBMaterializedResult, slotAddress: bigint) {
-    const library = koffi.load(process.platform === 'win32' ? 'duckdb.dll' : 'libduckdb.so')
+    const library = duckdbLibrary()
     this.#execute = library.func('int duckdb_execute_prepared(void *statement, void *result)')
     this.#destroy = library.func('void duckdb_destroy_result(void *result)')
     this.#errorOf = library.func('const char *duckdb_result_error(void *result)')

@@ -7,6 +7,7 @@
 
 import { inspect } from 'node:util'
 import koffi from 'koffi'
+import { duckdbLibrary } from './duckdb-library.ts'
 
 /** By which the addon knows its handles: duckdb-node-neo, bindings/src/type_tags.h. */
 const tags = {
@@ -53,7 +54,6 @@ let resultError: ((result: bigint) => string | null) | undefined
 
 /** Why a result gives no more rows; null: it has no more. */
 export function errorOf(result: unknown): string | null {
-  const library = process.platform === 'win32' ? 'duckdb.dll' : 'libduckdb.so'
-  resultError ??= koffi.load(library).func('const char *duckdb_result_error(void *result)')
+  resultError ??= duckdbLibrary().func('const char *duckdb_result_error(void *result)')
   return resultError(addressOf(result, 'result'))
 }

@@ -6,6 +6,7 @@
 import os from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import koffi from 'koffi'
+import { duckdbLibrary } from './duckdb-library.ts'
 import { type Order, type Report, taskState, threadName } from './task-thread.ts'
 
 /** How much nicer (nice(2)) than the rest of the process. Not the most: whoever waits for what such a thread holds waits for its turn. */
@@ -29,10 +30,8 @@ function introduce(): void {
   }
 }
 
-// As large as that of other threads; see duckdb-direct.ts.
-koffi.config({ sync_stack_size: 8 << 20 })
 introduce()
-const library = koffi.load(process.platform === 'win32' ? 'duckdb.dll' : 'libduckdb.so')
+const library = duckdbLibrary()
 koffi.struct('duckdb_result', {
   columnCount: 'uint64_t',
   rowCount: 'uint64_t',

@@ -11,7 +11,7 @@ import type { TableInfo } from './catalog.ts'
 import { renumber } from './executor.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import type { Statement } from './sql/statement.ts'
-import { quoteIdentifier, quoteString, type Token } from './sql/tokens.ts'
+import { quoteIdentifier, quoteString, separated, type Token, tokensOf } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 
 type Update = Extract<Statement, { kind: 'update' }>
@@ -89,7 +89,7 @@ export async function evaluatedUpdate(
 
 /** The values of a SET list, one for each column, in order: `a = x, (b, c) = (y, z)`; undefined: DEFAULT. */
 function valuesOf({ text, tokens, set }: Update): (string | undefined)[] {
-  const inside = tokens.filter(({ start, end }) => start >= set.start && end <= set.end)
+  const inside = tokensOf(tokens, set)
   const written = (value: readonly Token[]) => {
     const [first] = value
     if (first === undefined) throw unreadable()
@@ -108,16 +108,6 @@ function valuesOf({ text, tokens, set }: Update): (string | undefined)[] {
     if (parts.length < 2) return Array.from({ length: columns }, () => written(value))
     return parts.slice(0, columns).map(written)
   })
-}
-
-/** What stands between commas of this depth. */
-function separated(tokens: readonly Token[], depth: number): Token[][] {
-  const items: Token[][] = [[]]
-  for (const token of tokens) {
-    if (token.depth === depth && token.kind === 'symbol' && token.text === ',') items.push([])
-    else items.at(-1)?.push(token)
-  }
-  return items
 }
 
 function unreadable(): SqlError {

@@ -9,6 +9,7 @@ import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import koffi from 'koffi'
 import { returnGarbage } from '../garbage.ts'
+import { duckdbLibrary } from './duckdb-library.ts'
 
 /** Part of the memory from which on it is short. */
 const shortage = 0.8
@@ -51,7 +52,7 @@ export function pauseUntilShort(left: number, cores: number): number {
 /** Keeps watch for the life of the process, whose memory is to stay below `memory` bytes. DuckDB must be loaded. */
 export function returnFreedMemory(memory: number, cores: number): void {
   if (process.platform !== 'linux') return
-  const control = koffi.load('libduckdb.so').func('int duckdb_je_mallctl(const char *, void *, void *, void *, size_t)')
+  const control = duckdbLibrary().func('int duckdb_je_mallctl(const char *, void *, void *, void *, size_t)')
   const trim = koffi.load('libc.so.6').func('int malloc_trim(size_t)')
   setFlagsFromString('--expose-gc')
   const collectGarbage = runInNewContext('gc') as () => void

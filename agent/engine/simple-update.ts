@@ -5,12 +5,12 @@
  */
 
 import type { Cell, ColumnType } from '../journal/types.ts'
-import type { TableInfo } from './catalog.ts'
+import { columnIndex, type TableInfo } from './catalog.ts'
+import { cellFromText, cellOf, understood } from './certain-cells.ts'
 import type { Parameter } from './pgwire/backend.ts'
-import { cellFromText, sameType, understood } from './plain-insert.ts'
 import { cellText } from './row-conflicts.ts'
 import type { Statement } from './sql/statement.ts'
-import { lowerCase, type Token } from './sql/tokens.ts'
+import { separated, type Token, tokensOf } from './sql/tokens.ts'
 
 type Update = Extract<Statement, { kind: 'update' }>
 
@@ -54,27 +54,18 @@ export function simpleUpdate(statement: Update, info: TableInfo, parameters: rea
   if (plan === undefined) return undefined
   const { columns, primaryKey } = info.table
   const typed: Parameter[] = [...parameters]
-  const cellOf = (value: Constant, column: number): Cell | undefined => {
-    const { type, sqlType } = columns[column] as (typeof columns)[number]
-    if ('text' in value) return cellFromText(type, sqlType, value.text)
-    const given = parameters[value.parameter]
-    if (given === undefined) return undefined
-    const cell =
-      given === null
-        ? null
-        : typeof given === 'string'
-          ? cellFromText(type, sqlType, given)
-          : sameType(type, given.type)
-            ? given.cell
-            : undefined
-    if (cell !== undefined) typed[value.parameter] = cell === null ? null : { type, cell }
+  const meant = (value: Constant, index: number): Cell | undefined => {
+    const column = columns[index] as (typeof columns)[number]
+    if ('text' in value) return cellFromText(column.type, column.sqlType, value.text)
+    const cell = cellOf(column, parameters[value.parameter])
+    if (cell !== undefined) typed[value.parameter] = cell === null ? null : { type: column.type, cell }
     return cell
   }
-  const key = cellOf(plan.key, primaryKey[0] as number)
+  const key = meant(plan.key, primaryKey[0] as number)
   if (key === undefined || key === null) return undefined
   const values: Cell[] = []
   for (const { column, value } of plan.assignments) {
-    const cell = cellOf(value, column)
+    const cell = meant(value, column)
     if (cell === undefined) return undefined
     values.push(cell)
   }
@@ -101,8 +92,7 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
   const { set, where, tokens } = statement
   if (info.temporary || table.primaryKey.length !== 1 || statement.prefix !== '' || statement.from !== undefined) return undefined
   if (statement.returning !== undefined || where === undefined) return undefined
-  const within = ({ start, end }: { start: number; end: number }) => tokens.filter((token) => token.start >= start && token.end <= end)
-  const condition = within(where)
+  const condition = tokensOf(tokens, where)
   const used = new Set<number>()
   const once = (value: Constant | undefined): Constant | undefined => {
     if (value === undefined || !('parameter' in value)) return value
@@ -112,15 +102,15 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
   }
   const key = once(constant(condition.slice(-1)))
   const assignments: Assignment[] = []
-  for (const tokens of atCommas(within(set))) {
-    const column = columnOf(tokens[0], info)
-    if (column === undefined || tokens[1]?.text !== '=' || table.primaryKey.includes(column)) return undefined
+  for (const item of separated(tokensOf(tokens, set), 0)) {
+    const column = columnOf(item[0], info)
+    if (column === undefined || item[1]?.text !== '=' || table.primaryKey.includes(column)) return undefined
     const { type, sqlType } = table.columns[column] as (typeof table.columns)[number]
     if (!understood.has(type.kind)) return undefined
-    const sign = tokens[3]?.text
+    const sign = item[3]?.text
     const added = sign === '+' || sign === '-'
-    const base = added ? columnOf(tokens[2], info) : undefined
-    const rest = tokens.slice(added ? 4 : 2)
+    const base = added ? columnOf(item[2], info) : undefined
+    const rest = item.slice(added ? 4 : 2)
     const value = once(constant(rest) ?? castParameter(rest, sqlType))
     if (value === undefined) return undefined
     if (added) {
@@ -136,18 +126,9 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
   return { key, assignments }
 }
 
-function atCommas(tokens: readonly Token[]): Token[][] {
-  const parts: Token[][] = [[]]
-  for (const token of tokens) {
-    if (token.text === ',' && token.kind === 'symbol' && token.depth === tokens[0]?.depth) parts.push([])
-    else parts.at(-1)?.push(token)
-  }
-  return parts
-}
-
 function columnOf(token: Token | undefined, { table }: TableInfo): number | undefined {
   if (token?.kind !== 'word') return undefined
-  const index = table.columns.findIndex(({ name }) => lowerCase(name) === lowerCase(token.text))
+  const index = columnIndex(table, token.text)
   return index === -1 ? undefined : index
 }
 

@@ -1,6 +1,6 @@
 /**
- * How many statements run at once. DuckDB's calls occupy threads of libuv's pool, where fsyncs and COMMITs run as well: queries may have half of
- * them and statements that write a quarter, so that the committing path always finds a free one. Whoever comes later waits, in order.
+ * How many statements run at once. DuckDB's calls occupy threads of libuv's pool, where fsyncs and COMMITs run as well: queries that are not for
+ * the threads of analysts.ts may have half of them and statements that write a quarter, so that the committing path always finds a free one. Whoever comes later waits, in order.
  */
 
 export class Slots {

@@ -1,28 +1,18 @@
 // Small calls of DuckDB on the event loop: they do what the same calls through the pool do, and only when nobody has to wait for them.
 
-import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Connection, Database, type PreparedStatement } from '../../agent/engine/duckdb.ts'
+import type { Connection, Database, PreparedStatement } from '../../agent/engine/duckdb.ts'
 import { messageOf } from '../../agent/errors.ts'
 import type { Cell, ColumnType } from '../../agent/journal/types.ts'
-import { temporaryDirectory } from '../support/temp.ts'
+import { newDatabase } from '../support/database.ts'
 
 const test = suite('calls')
 let database: Database
 let connection: Connection
 
 test.before(async () => {
-  const directory = temporaryDirectory('calls')
-  database = await Database.open({
-    file: path.join(directory, 'calls.duckdb'),
-    create: true,
-    catalog: 'calls',
-    threads: 2,
-    memoryLimit: 256e6,
-    temporaryDirectory: directory,
-    externalAccess: false,
-  })
+  database = await newDatabase('calls', { threads: 2 })
   connection = await database.connect()
   await connection.run('CREATE TABLE parent (id INTEGER PRIMARY KEY)')
   await connection.run(

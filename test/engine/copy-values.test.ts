@@ -1,17 +1,16 @@
 // What COPY reads of text by itself is bit for bit what DuckDB's own casts make of it: random texts of each type, in common and in odd forms, go both ways.
 
-import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { copyReader } from '../../agent/engine/copy-blocks.ts'
-import { type Connection, Database } from '../../agent/engine/duckdb.ts'
+import type { Connection, Database } from '../../agent/engine/duckdb.ts'
 import { ByteReader, ByteWriter } from '../../agent/journal/bytes.ts'
 import { decodeColumn } from '../../agent/journal/cells.ts'
 import { encodePacked, type PackedColumn } from '../../agent/journal/packed.ts'
 import type { Cell, Column, ColumnType } from '../../agent/journal/types.ts'
+import { newDatabase } from '../support/database.ts'
 import { seededRandom } from '../support/random.ts'
 import { soak } from '../support/soak.ts'
-import { temporaryDirectory } from '../support/temp.ts'
 
 const test = suite('copied values')
 const random = seededRandom('copied values')
@@ -20,16 +19,7 @@ let database: Database
 let connection: Connection
 
 test.before(async () => {
-  const directory = temporaryDirectory('copy-values')
-  database = await Database.open({
-    file: path.join(directory, 'd.duckdb'),
-    create: true,
-    catalog: 'd',
-    threads: 1,
-    memoryLimit: 512e6,
-    temporaryDirectory: directory,
-    externalAccess: false,
-  })
+  database = await newDatabase('d', { memoryLimit: 512e6 })
   connection = await database.connect()
 })
 test.after(() => {

@@ -50,6 +50,15 @@ class Consumer {
   }
 }
 
+/** There is no table `t` any more, and a consumer that has come so far. */
+async function withoutTable(client: pg.Client): Promise<Consumer> {
+  await client.query('DROP TABLE IF EXISTS t CASCADE')
+  const consumer = new Consumer()
+  consumer.take()
+  consumer.rows.clear()
+  return consumer
+}
+
 function textOf(table: Table, cells: readonly Cell[]): string {
   return cells
     .map((cell, i) => {
@@ -116,10 +125,7 @@ test('random changes by three clients, in transactions that meet, fail and are t
 
 test('a row whose columns have become others is not made of what they were', async () => {
   const client = await engine.connect()
-  await client.query('DROP TABLE IF EXISTS t CASCADE')
-  const consumer = new Consumer()
-  consumer.take()
-  consumer.rows.clear()
+  const consumer = await withoutTable(client)
   await client.query('CREATE TABLE t (id INTEGER PRIMARY KEY, n BIGINT, v VARCHAR)')
   await client.query("INSERT INTO t VALUES (1, 1, 'old')")
   const add = () => client.query('UPDATE t SET n = n + 1 WHERE id = $1', [1])
@@ -148,10 +154,7 @@ test('a row whose columns have become others is not made of what they were', asy
 
 test('what another statement has made of a row is not known, whether it was one row, many, or more than are counted', async () => {
   const client = await engine.connect()
-  await client.query('DROP TABLE IF EXISTS t')
-  const consumer = new Consumer()
-  consumer.take()
-  consumer.rows.clear()
+  const consumer = await withoutTable(client)
   await client.query('CREATE TABLE t (id INTEGER PRIMARY KEY, n BIGINT)')
   await client.query('INSERT INTO t SELECT range, range FROM range(10050)')
   const add = (id: number) => client.query('UPDATE t SET n = n + 1 WHERE id = $1', [id])
@@ -177,10 +180,7 @@ test('what another statement has made of a row is not known, whether it was one 
 
 test('a key that finds two rows: each has its image', async () => {
   const client = await engine.connect()
-  await client.query('DROP TABLE IF EXISTS t')
-  const consumer = new Consumer()
-  consumer.take()
-  consumer.rows.clear()
+  const consumer = await withoutTable(client)
   await client.query('CREATE TABLE t (id VARCHAR PRIMARY KEY, n BIGINT)')
   await client.query("INSERT INTO t VALUES ('5', 1), ('6', 1)")
   const add = (id: string) => client.query('UPDATE t SET n = n + 1 WHERE id = $1', [id])

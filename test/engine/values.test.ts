@@ -1,18 +1,17 @@
 // Values of every type go into DuckDB as cells, and come back as the same cells (R6): on the way to the journal, and back out of it in a replay.
 
-import path from 'node:path'
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Connection, Database } from '../../agent/engine/duckdb.ts'
+import type { Connection, Database } from '../../agent/engine/duckdb.ts'
 import { duckdbType } from '../../agent/engine/duckdb-values.ts'
 import { ByteReader, ByteWriter } from '../../agent/journal/bytes.ts'
 import { decodeColumn, encodeColumn } from '../../agent/journal/cells.ts'
 import type { Cell, ColumnType } from '../../agent/journal/types.ts'
 import { nestedTypes, randomCell, scalarTypes } from '../fixtures/cells.ts'
+import { newDatabase } from '../support/database.ts'
 import { seededRandom } from '../support/random.ts'
 import { soak } from '../support/soak.ts'
-import { temporaryDirectory } from '../support/temp.ts'
 
 const test = suite('values')
 const random = seededRandom('values')
@@ -20,16 +19,7 @@ let database: Database
 let connection: Connection
 
 test.before(async () => {
-  const directory = temporaryDirectory('values')
-  database = await Database.open({
-    file: path.join(directory, 'values.duckdb'),
-    create: true,
-    catalog: 'values',
-    threads: 1,
-    memoryLimit: 256e6,
-    temporaryDirectory: directory,
-    externalAccess: false,
-  })
+  database = await newDatabase('values')
   connection = await database.connect()
 })
 test.after(() => {

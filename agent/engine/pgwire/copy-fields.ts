@@ -11,6 +11,13 @@ const mostKeptBytes = 4 << 20
 /** As in Postgres, whose lines are at most 1 GB. */
 const longestRow = (1 << 30) - 1
 
+/** A larger buffer with the first `used` bytes of this one: for `needed` bytes, or for twice as many as before up to `most`. */
+export function grown(buffer: Buffer, used: number, needed: number, most: number): Buffer {
+  const larger = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(2 * buffer.length, most)))
+  buffer.copy(larger, 0, 0, used)
+  return larger
+}
+
 /** Whole rows: `text` of each field, and its bytes without quotes and escapes. They are UTF-8 without zero bytes. */
 export interface CopyFields {
   readonly bytes: Buffer
@@ -55,11 +62,7 @@ export class FieldBuffer implements CopyFields {
   append(data: Uint8Array): void {
     const needed = this.length + data.length
     if (needed - this.#rowStart > longestRow) throw new SqlError('54000', 'a row of COPY data is longer than 1 GB')
-    if (needed > this.bytes.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(firstBytes, needed, Math.min(2 * this.bytes.length, longestRow)))
-      this.bytes.copy(grown, 0, 0, this.length)
-      this.bytes = grown
-    }
+    if (needed > this.bytes.length) this.bytes = grown(this.bytes, this.length, Math.max(firstBytes, needed), longestRow)
     this.bytes.set(data, this.length)
     this.length = needed
   }

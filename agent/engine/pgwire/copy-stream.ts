@@ -2,6 +2,7 @@
 
 import type { SqlError } from '../sql-error.ts'
 import type { CopySource } from './backend.ts'
+import { grown } from './copy-fields.ts'
 
 /** Bytes buffered above which the socket is not read any more. */
 const highWater = 256 * 1024
@@ -33,11 +34,7 @@ export class CopyStream implements CopySource {
   /** Copies the bytes. They are handed out at the next `deliver`, so that small messages go together. */
   push(data: Uint8Array): void {
     const needed = this.bytes + data.length
-    if (needed > this.buffer.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(firstBytes, needed, Math.min(2 * this.buffer.length, mostKeptBytes)))
-      this.buffer.copy(grown, 0, 0, this.bytes)
-      this.buffer = grown
-    }
+    if (needed > this.buffer.length) this.buffer = grown(this.buffer, this.bytes, Math.max(firstBytes, needed), mostKeptBytes)
     this.buffer.set(data, this.bytes)
     this.bytes = needed
   }

@@ -162,3 +162,18 @@ export function pathEntries(searchPath: string): string[] {
   if (last !== undefined) entries.push(last)
   return entries
 }
+
+/** Those of a part of the text, [start, end). */
+export function tokensOf(tokens: readonly Token[], { start, end }: { readonly start: number; readonly end: number }): Token[] {
+  return tokens.filter((token) => token.start >= start && token.end <= end)
+}
+
+/** The items between the commas of a list, whose parentheses are `depth` deep. */
+export function separated(tokens: readonly Token[], depth: number): Token[][] {
+  const items: Token[][] = [[]]
+  for (const token of tokens) {
+    if (token.depth === depth && token.kind === 'symbol' && token.text === ',') items.push([])
+    else items.at(-1)?.push(token)
+  }
+  return items
+}
