@@ -1,4 +1,4 @@
-/** Columns of numbers in DuckDB's chunks, read as the bytes that they are: a JavaScript value each, of BIGINT and DECIMAL even an object or two, costs more than the rest. */
+/** Columns of numbers, and of times, in DuckDB's chunks, read as the bytes that they are: a JavaScript value each, of BIGINT and DECIMAL even an object or two, costs more than the rest. */
 
 import type { DuckDBDataChunk } from '@duckdb/node-api'
 import addon, { type Vector } from '@duckdb/node-bindings'
@@ -21,20 +21,26 @@ const widths: Partial<Record<ColumnType['kind'], Width>> = {
   UINTEGER: [4, (buffer, at, count) => listOf(new Uint32Array(buffer, at, count))],
   DOUBLE: [8, (buffer, at, count) => listOf(new Float64Array(buffer, at, count))],
   BIGINT: signed64,
+  DATE: [4, (buffer, at, count) => listOf(new Int32Array(buffer, at, count))],
+  TIMESTAMP: signed64,
 }
+/** The digits of their values are not their text. */
+const unlike: readonly ColumnType['kind'][] = ['DOUBLE', 'DATE', 'TIMESTAMP']
+/** Their Cells are bigints. */
+const big: readonly ColumnType['kind'][] = ['DECIMAL', 'BIGINT', 'TIMESTAMP']
 
 /** undefined: values of the type are no such numbers. */
 export function numberReader(type: ColumnType): NumberReader | undefined {
   const width = type.kind === 'DECIMAL' ? decimalWidth(type.width) : widths[type.kind]
   if (width === undefined) return undefined
   const [size, read] = width
-  const scale = type.kind === 'DECIMAL' ? type.scale : type.kind === 'DOUBLE' ? -1 : 0
-  const big = type.kind === 'DECIMAL' || type.kind === 'BIGINT'
+  const scale = type.kind === 'DECIMAL' ? type.scale : unlike.includes(type.kind) ? -1 : 0
+  const isBig = big.includes(type.kind)
   return (chunk, column, start, count) => {
     const vector = addon.data_chunk_get_vector(chunk.chunk, column)
     const { buffer, byteOffset } = addon.vector_get_data(vector, size * (start + count))
     const values = read(buffer, byteOffset + size * start, count)
-    return values === undefined ? undefined : new Numbers(values, validity(vector, start + count), start, scale, big)
+    return values === undefined ? undefined : new Numbers(values, validity(vector, start + count), start, scale, isBig)
   }
 }
 

@@ -45,8 +45,26 @@ function decimal(value: bigint, scale: number): string {
   return value < 0n ? `-${text}` : text
 }
 
+/** Times as Postgres prints them that have another form than most. DuckDB writes the era in brackets. */
+const strangeTimes = ['infinity', '-infinity', '0044-03-15 00:00:00 BC', '10000-01-01 00:00:00', '99999-12-31 23:59:59.999999']
+const edgesOfTime = [
+  ...['0001-01-01 00:00:00', '0001-01-01 00:00:00.000001', '9999-12-31 23:59:59.999999', '1969-12-31 23:59:59.9'],
+  ...['1970-01-01 00:00:00', '2000-02-29 12:00:00.05', '2099-09-09 09:09:09.09', '1582-10-10 10:10:10.10101'],
+]
+
+/** From 1901 to 2068; every second one stays on the day of the one before it. */
+function anyTime(strange: boolean): string {
+  if (random.chance(0.1)) return random.pick(strange ? [...edgesOfTime, ...strangeTimes] : edgesOfTime)
+  const seconds = random.chance(0.5) ? random.int(-(2 ** 31), 2 ** 31) : random.int(0, 86_399)
+  const fraction = random.chance(0.4) ? '' : `.${String(random.int(1, 999_999)).padStart(6, '0')}`
+  return new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ') + fraction.replace(/0+$/, '')
+}
+
+const dayOf = (time: string) => (time.includes('infinity') ? time : time.replace(/ [\d:.]+/, ''))
+const forDuckDB = (value: string) => value.replace(/^([\d-]+)(.*) BC$/, '$1 (BC)$2')
+
 let expected: Row[]
-const columns = ['id INTEGER', ...Object.keys(types).map((type, i) => `c${i} ${type}`), 'd DOUBLE']
+const columns = ['id INTEGER', ...Object.keys(types).map((type, i) => `c${i} ${type}`), 't TIMESTAMP', 'day DATE', 'd DOUBLE']
 
 test.before(async () => {
   engine = await TestEngine.start()
@@ -59,10 +77,14 @@ test.before(async () => {
     ...Object.values(types).map(([least, most, scale]) =>
       random.chance(id % 4_096 < 2_048 ? 0.1 : 0) ? null : decimal(anyWhole(least, most, id < count / 2), scale),
     ),
+    random.chance(id % 4_096 < 2_048 ? 0.1 : 0) ? null : anyTime(id < count / 2),
+    random.chance(0.1) ? null : dayOf(anyTime(true)),
     random.chance(0.1) ? null : String(random.chance(0.1) ? random.pick(doubles) : random.int(-1e9, 1e9) / 10 ** random.int(0, 9)),
   ])
   for (let from = 0; from < count; from += 3_000) {
-    const rows = expected.slice(from, from + 3_000).map((row) => `(${row.map((value) => (value === null ? 'NULL' : `'${value}'`))})`)
+    const rows = expected
+      .slice(from, from + 3_000)
+      .map((row) => `(${row.map((value) => (value === null ? 'NULL' : `'${forDuckDB(value)}'`))})`)
     await client.query(`INSERT INTO numbers VALUES ${rows}`)
   }
 })
@@ -111,10 +133,31 @@ test('in binary', async () => {
       [11, numeric],
     ] as const)
       assert.is(row[at] === null ? null : read(row[at] as Buffer), wanted[at])
+    assert.is(row[13]?.readBigInt64BE() ?? null, wanted[13] === null ? null : microsOf(wanted[13] as string))
+    assert.is(
+      row[14] === null ? null : BigInt((row[14] as Buffer).readInt32BE()),
+      wanted[14] === null ? null : daysOf(wanted[14] as string),
+    )
     const double = row.at(-1)
     assert.ok(double === null ? wanted.at(-1) === null : Object.is(double?.readDoubleBE(), Number(wanted.at(-1))))
   }
 })
+
+/** Microseconds from 2000-01-01 on, as Postgres' binary form has them. */
+function microsOf(time: string): bigint {
+  if (time === 'infinity') return 2n ** 63n - 1n
+  if (time === '-infinity') return -(2n ** 63n)
+  const [year, month, day, hour = 0, minute = 0, second = 0] = time.split(/[^\d]+/).map(Number) as [number, number, number]
+  const date = new Date(Date.UTC(2000, month - 1, day, hour, minute, second))
+  date.setUTCFullYear(time.endsWith('BC') ? 1 - year : year, month - 1, day)
+  const fraction = /\.(\d+)/.exec(time)?.[1] ?? ''
+  return BigInt(date.getTime() - Date.UTC(2000, 0, 1)) * 1000n + BigInt(fraction.padEnd(6, '0'))
+}
+
+function daysOf(date: string): bigint {
+  if (date === 'infinity') return 2n ** 31n - 1n
+  return date === '-infinity' ? -(2n ** 31n) : microsOf(date) / 86_400_000_000n
+}
 
 /** The values of a DataRow. */
 function fields(body: Buffer): (Buffer | null)[] {

@@ -7,6 +7,7 @@ import { commonPlaces, scaledToPlaces, zeroPlaces } from './digits.ts'
 import type { MessageWriter } from './messages.ts'
 import { floorDivide, infiniteDate, infiniteTimestamp, unpackTimeTz } from './temporal.ts'
 import { decimalText, printerOf, scaled } from './text.ts'
+import { timestampBytes } from './timestamps.ts'
 import { arrayOidOf, elementOf, isJson, oidOf, typeName } from './types.ts'
 
 /** 0 text, 1 binary. */
@@ -63,6 +64,15 @@ function textEncoderOf(type: ColumnType): Encoder {
         if (scaled === undefined) return writer.sizedAscii(print(cell))
         const zeros = zeroPlaces(scaled)
         writer.sizedDecimal(scaled / (powers[zeros] as number), commonPlaces - zeros)
+      }
+    }
+    case 'TIMESTAMP': {
+      const print = printerOf(type)
+      return (writer, cell) => {
+        const micros = Number(cell)
+        const length = timestampBytes(micros)
+        if (length === undefined) writer.sizedAscii(print(BigInt(cell as bigint)))
+        else writer.sizedTimestamp(micros, length)
       }
     }
     default: {

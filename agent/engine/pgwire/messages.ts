@@ -6,6 +6,7 @@
 import { isUtf8 } from 'node:buffer'
 import { protocolViolation, SqlError } from '../sql-error.ts'
 import { decimalBytes, writeDecimal } from './digits.ts'
+import { writeTimestamp } from './timestamps.ts'
 
 /** Type bytes of the messages that a client sends. */
 export const Frontend = {
@@ -327,6 +328,14 @@ export class MessageWriter {
     this.int32(length)
     this.reserve(length)
     writeDecimal(this.buffer, this.end, length, unscaled, scale)
+    this.end += length
+  }
+
+  /** Length (int32) and text of a time in microseconds since 1970, of so many bytes (timestampBytes). */
+  sizedTimestamp(micros: number, length: number): void {
+    this.int32(length)
+    this.reserve(length)
+    writeTimestamp(this.buffer, this.end, length, micros)
     this.end += length
   }
 

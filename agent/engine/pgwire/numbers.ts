@@ -11,7 +11,7 @@ export class Numbers {
   /** By row from `#first` on, least significant bit first, 0 = NULL; undefined: there is none. */
   readonly #valid: Uint8Array | undefined
   readonly #first: number
-  /** They are × 10^-scale; -1: doubles. */
+  /** They are × 10^-scale; -1: doubles, or times, which their type's own encoder takes as numbers. */
   readonly scale: number
   /** Their Cells are bigints. */
   readonly #big: boolean
