@@ -296,10 +296,11 @@ export async function writeHandle(handle: fs.promises.FileHandle, data: Uint8Arr
   while (done < data.length) done += (await handle.write(data, done, data.length - done, position + done)).bytesWritten
 }
 
-/** Makes what was written through `fd` durable, without holding up the event loop. A failure must not be retried. */
-export async function syncData(fd: number, label: Label): Promise<void> {
+/** Makes what was written through `fd` durable, without holding up the event loop unless `blocking`. A failure must not be retried. */
+export async function syncData(fd: number, label: Label, blocking = false): Promise<void> {
   step(label, 'sync', fd)
-  await new Promise<void>((resolve, reject) => fs.fdatasync(fd, (error) => (error === null ? resolve() : reject(error))))
+  if (blocking) fs.fdatasyncSync(fd)
+  else await new Promise<void>((resolve, reject) => fs.fdatasync(fd, (error) => (error === null ? resolve() : reject(error))))
   step(label, 'synced', fd)
 }
 

@@ -20,6 +20,7 @@ import { Access } from './access.ts'
 import { Analysts } from './analysts.ts'
 import { gateTimeout } from './block.ts'
 import { Blockers } from './blockers.ts'
+import { Callers } from './callers.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
@@ -124,12 +125,14 @@ class Engine {
     this.#begunAt = begunAt
     const { database, connection, databaseId } = recovered
     const suspect = (reason: string): never => this.#fail(ExitCode.suspect, `the instance is suspect: ${reason}`)
+    const callers = new Callers()
     const writer = new JournalWriter({
       directory: paths.journal,
       databaseId,
       epoch: recovered.epoch,
       nextSeq: recovered.nextSeq,
       onDurable: (seq) => this.#control.announce(seq),
+      mayBlock: () => callers.isOne,
       onFailure: (error) => suspect(error.message),
     })
     const catalog = new Catalog(database.catalog)
@@ -162,6 +165,7 @@ class Engine {
     database.calls.analysts = analysts
     this.#context = {
       database,
+      callers,
       catalog,
       gate,
       pipeline,

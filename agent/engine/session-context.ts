@@ -2,6 +2,7 @@
 
 import type { Analysts } from './analysts.ts'
 import type { BlockContext } from './block.ts'
+import type { Callers } from './callers.ts'
 import type { Database } from './duckdb.ts'
 import type { KeptSettings } from './kept-settings.ts'
 import type { Presence } from './presence.ts'
@@ -16,6 +17,7 @@ export interface SessionContext extends BlockContext {
   readonly externalAccess: boolean
   readonly slots: StatementSlots
   readonly analysts: Analysts
+  readonly callers: Callers
   /** Every session's. */
   readonly presences: Set<Presence>
   /** Milliseconds; 0: none. */

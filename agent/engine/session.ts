@@ -118,6 +118,7 @@ export class Session implements BackendSession {
     sink: StatementSink,
     syncFollows: boolean,
   ): Promise<RowStream | undefined> {
+    this.#context.callers.heard(this)
     const prepared = query as Prepared
     const written =
       syncFollows && this.#insertsPlainly && this.#stream === undefined ? this.#inserts.short(prepared, parameters) : undefined
@@ -203,6 +204,7 @@ export class Session implements BackendSession {
   /** Every call from the wire: errors get their meaning, the transaction its state, and an idle transaction its timer. */
   #call<T>(work: () => Promise<T>): Promise<T> {
     this.#several = false
+    this.#context.callers.heard(this)
     return this.#presence.working(async () => {
       try {
         return await this.#presence.interruptible(work)

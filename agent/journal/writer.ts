@@ -21,6 +21,8 @@ const zeros = new Uint8Array(allocationBytes)
 /** Pauses between attempts to get room on a full disk; they double. */
 const firstPauseMs = 250
 const longestPauseMs = 4_000
+/** ms; a disk that takes longer must not hold up the event loop. */
+const promptly = 2
 /** A segment larger than this is followed by a new one at the next commit. */
 export const defaultSegmentBytes = 64 << 20
 
@@ -34,6 +36,8 @@ export interface JournalWriterOptions {
   now?: () => number
   /** After each fsync, with the last durable seq. */
   onDurable?: (seq: number) => void
+  /** Whether nobody would gain from what the event loop does during an fsync: then it is done there, without a turn through the thread pool. */
+  mayBlock?: () => boolean
   /** A write or fsync failed: what is on disk is unknown, nothing may be answered any more. Called once. */
   onFailure: (error: Error) => void
 }
@@ -80,6 +84,8 @@ export class JournalWriter implements SpillSource {
   #queue: QueuedTransaction[] = []
   #flushing: Promise<void> | undefined
   #syncWanted = false
+  /** How long the last fsync took, ms. */
+  #syncTime = Number.POSITIVE_INFINITY
   #waiters: Waiter[] = []
   /** The last one that was waited for. */
   #awaited: { readonly seq: number; readonly durable: Promise<void> } | undefined
@@ -100,6 +106,10 @@ export class JournalWriter implements SpillSource {
       if (!isDiskFull(error)) throw error
       this.#runShort(error, firstPauseMs)
     }
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)()
   }
 
   /** The seq that the next append gets. */
@@ -257,7 +267,9 @@ export class JournalWriter implements SpillSource {
           segment.written += batch.length
           segment.queued -= bytes
         }
-        await syncData(segment.fd, 'JOURNAL:SYNC')
+        const begun = this.#now()
+        await syncData(segment.fd, 'JOURNAL:SYNC', this.#syncTime < promptly && this.#options.mayBlock?.())
+        this.#syncTime = this.#now() - begun
         segment.durable = segment.written
         this.#mark?.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })
         step('JOURNAL:DURABLE')
@@ -324,7 +336,7 @@ export class JournalWriter implements SpillSource {
     const file = path.join(directory, segmentName(firstSeq))
     const fd = openForWriting(file, 'w', 'SEGMENT:CREATE')
     try {
-      const createdAt = (this.#options.now ?? Date.now)()
+      const createdAt = this.#now()
       writeAll(fd, encodeSegmentHeader({ firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }), 0, 'SEGMENT:HEADER')
       const begin = segmentHeaderBytes
       const segment: Segment = { file, firstSeq, fd, written: begin, durable: begin, allocated: begin, queued: 0 }

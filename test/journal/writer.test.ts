@@ -190,6 +190,57 @@ test('sync() resolves with nothing to write, and under constant load', async () 
   assert.equal(seqsOf(directory), order(writer.nextSeq - 1))
 })
 
+test('an fsync runs on the event loop when nobody else would gain from that, and the disk answers promptly', async () => {
+  let time = 1_700_000_000_000
+  let [alone, slow] = [true, 0]
+  const where: string[] = []
+  const { fdatasyncSync } = fs
+  fs.fdatasyncSync = (fd) => {
+    where.push('loop')
+    time += slow
+    fdatasyncSync(fd)
+  }
+  try {
+    await withSync(
+      (fd, real, done) => {
+        where.push('pool')
+        time += slow
+        real(fd, done)
+      },
+      async () => {
+        const writer = openWriter(directory, { now: () => time, mayBlock: () => alone, onFailure: () => {} })
+        const next = async (expected: 'loop' | 'pool') => {
+          const seq = append(writer, 1)
+          await writer.durable(seq)
+          assert.ok(lastInFile() >= seq && writer.durableSeq === seq)
+          assert.equal(where.splice(0), [expected])
+        }
+        // What the disk is like is not known yet.
+        await next('pool')
+        await next('loop')
+        alone = false
+        await next('pool')
+        alone = true
+        slow = 5
+        await next('loop')
+        await next('pool')
+        slow = 0
+        await next('pool')
+        await next('loop')
+        fs.fdatasyncSync = () => {
+          throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' })
+        }
+        const lost = append(writer, 1)
+        assert.match(String(await writer.durable(lost).catch((error: Error) => error)), /could not be written/)
+        assert.ok(writer.durableSeq < lost)
+        await writer.close()
+      },
+    )
+  } finally {
+    fs.fdatasyncSync = fdatasyncSync
+  }
+})
+
 test('after a failed fsync nothing is tried again: one report, then every waiter is rejected', async () => {
   const failures: Error[] = []
   let syncs = 0
