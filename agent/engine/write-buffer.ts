@@ -1,7 +1,7 @@
 /**
  * The write buffer: autocommit inserts of many clients that arrive together share an fsync, and those into one table a transaction of DuckDB's
- * (table-writer.ts); each keeps a seq of its own. A group closes as soon as the previous flush has ended, at the latest after `rows` rows or `maxDelay`
- * ms, so that a lone client never waits. If one of a group fails, the group is rolled back and retried one by one: only the culprit fails.
+ * (table-writer.ts); each keeps a seq of its own. A group closes as soon as the previous flush has ended, or as many wait as that is for (groups.ts), at the
+ * latest after `rows` rows or `maxDelay` ms, so that a lone client never waits. If one of a group fails, the group is rolled back and retried one by one: only the culprit fails.
  */
 
 import { messageOf } from '../errors.ts'
@@ -13,6 +13,7 @@ import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import type { WriterGate } from './gate.ts'
+import { Groups } from './groups.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { SqlError } from './sql-error.ts'
 import { mostRows, TableWriter } from './table-writer.ts'
@@ -51,6 +52,7 @@ interface Entry {
 export class WriteBuffer {
   #options: WriteBufferOptions
   #entries: Entry[] = []
+  #groups: Groups
   #working = false
   #connection: Connection | undefined
   /** By the path of their table, the one used last at the end. */
@@ -59,7 +61,8 @@ export class WriteBuffer {
   #close: (() => void) | undefined
 
   constructor(options: WriteBufferOptions) {
-    this.#options = { ...options, rows: Math.min(options.rows, mostRows) }
+    this.#options = options
+    this.#groups = new Groups(Math.min(options.rows, mostRows))
   }
 
   /**
@@ -69,7 +72,7 @@ export class WriteBuffer {
   submit(info: TableInfo, version: number, cells: readonly Cell[]): Promise<boolean> {
     return new Promise((resolve, reject) => {
       this.#entries.push({ info, version, cells, since: performance.now(), resolve, reject })
-      if (this.#entries.length >= this.#options.rows) this.#close?.()
+      if (this.#groups.isDue(this.#entries.length)) this.#close?.()
       if (!this.#working) void this.#work()
     })
   }
@@ -79,7 +82,7 @@ export class WriteBuffer {
     try {
       while (this.#entries.length > 0) {
         await this.#closing()
-        const group = this.#entries.splice(0, this.#options.rows)
+        const group = this.#entries.splice(0, this.#groups.share(this.#entries.length))
         await this.#commitGroup(group)
       }
     } finally {
@@ -87,10 +90,10 @@ export class WriteBuffer {
     }
   }
 
-  /** Waits for the group to close: at once when nothing is being flushed. */
+  /** Waits for the group to close: at once when nothing is being flushed, or nobody else is about to come. */
   async #closing(): Promise<void> {
     const flush = this.#options.pipeline.barrier()
-    if (flush === undefined || this.#entries.length >= this.#options.rows || this.#options.maxDelay === 0) return
+    if (flush === undefined || this.#groups.isDue(this.#entries.length) || this.#options.maxDelay === 0) return
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, this.#options.maxDelay)
       this.#close = () => {
@@ -154,6 +157,7 @@ export class WriteBuffer {
       const encoded = group.map(encode)
       step('GROUP:COMMIT')
       last = await pipeline.commitStatement(encoded, () => this.#write(statement))
+      this.#groups.committed(group.length, pipeline.writer.durable(last))
       return group
     } finally {
       locks.release(transaction, last)

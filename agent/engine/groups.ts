@@ -1,0 +1,42 @@
+/**
+ * How large the groups of the write buffer are. Clients that wait for an fsync send nothing: if all shared one group, DuckDB would do nothing while the
+ * journal and the clients work, and they nothing while DuckDB does. So many clients are parted into two groups, which take turns.
+ */
+
+/** Rows, about as many as cost a group of DuckDB's as much as its statement does by itself, below which groups are not parted. */
+const leastParted = 16
+/** How fast clients that have left are forgotten, by each group. */
+const decay = 0.99
+
+export class Groups {
+  #most: number
+  /** Rows that DuckDB has and the disk not yet. */
+  #afloat = 0
+  /** Rows that have waited in one place or the other at a time, lately: as many clients. */
+  #crowd = 0
+
+  /** `most`: rows of a group. */
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** Whether a group closes though the one before it is being flushed: as many wait as would come back after that. */
+  isDue(waiting: number): boolean {
+    return waiting >= this.#most || waiting >= Math.max(1, this.#afloat)
+  }
+
+  /** How many of those that wait the next group takes. */
+  share(waiting: number): number {
+    this.#crowd = Math.max(this.#crowd * decay, waiting + this.#afloat)
+    return this.#crowd < leastParted ? this.#most : Math.min(this.#most, Math.ceil(this.#crowd / 2))
+  }
+
+  /** So many were committed; `durable` settles with their fsync. */
+  committed(rows: number, durable: Promise<void>): void {
+    this.#afloat += rows
+    const done = () => {
+      this.#afloat -= rows
+    }
+    durable.then(done, done)
+  }
+}
