@@ -1,94 +1,61 @@
 /**
- * Puts rows into one table for the write buffer; each call is one statement that DuckDB commits by itself, which saves it BEGIN and COMMIT.
- * Few rows go through a prepared INSERT of as many rows: DuckDB keeps its plan, and runs it beside the event loop. The appender plans every
- * flush anew, on the event loop, which costs as much as 32 rows do, and little more for 100 rows than for one.
+ * Puts rows into one table for the write buffer; each call is one statement that DuckDB commits by itself, which saves it BEGIN and COMMIT. One row goes
+ * through a prepared INSERT of values, more through one that takes a column in each parameter (column-lists.ts). DuckDB keeps the plans of both, and runs
+ * them beside the event loop; an appender plans every flush anew, on the event loop.
  */
 
 import type { Cell, Rows } from '../journal/types.ts'
 import type { TableInfo } from './catalog.ts'
+import { type ColumnList, columnList } from './column-lists.ts'
 import type { Connection, PreparedStatement } from './duckdb.ts'
-import type { Appender } from './duckdb-appender.ts'
 
-/** Rows that an appender takes for sure before it flushes by itself, and so commits a part. */
-export const mostRows = 100_000
-/** Rows up to which a prepared INSERT costs no more than the appender, which runs on the event loop. */
-const fewRows = 64
 /** Rows up to which nobody is waiting, most likely: the event loop has nothing better to do. */
 const veryFewRows = 4
-/** Parameters of the prepared INSERTs that are kept: a kilobyte each, about. */
-const mostParameters = 16_384
 
 export class TableWriter {
   #connection: Connection
   #info: TableInfo
-  #appender: Appender
-  /** By the number of their rows, the one used last at the end. */
-  #inserts = new Map<number, PreparedStatement>()
-  #parameters = 0
+  #lists: readonly ColumnList[]
+  #one: PreparedStatement | undefined
+  #many: PreparedStatement | undefined
 
-  private constructor(connection: Connection, info: TableInfo, appender: Appender) {
+  constructor(connection: Connection, info: TableInfo) {
     this.#connection = connection
     this.#info = info
-    this.#appender = appender
+    this.#lists = info.table.columns.map(columnList)
   }
 
-  static async open(connection: Connection, info: TableInfo, catalog: string): Promise<TableWriter> {
-    const { schema, name } = info.table
-    return new TableWriter(connection, info, await connection.appender(schema, name, catalog))
-  }
-
-  /** What writes these rows, made ready: at most `mostRows`, all columns in order. After an error of it this must be closed. */
+  /** What writes these rows, made ready: all columns in order. After an error of it this must be closed. */
   async statementFor(rows: Rows): Promise<() => Promise<void>> {
-    if (rows.count > fewRows || rows.count * this.#width > mostParameters) {
-      return async () => {
-        this.#appender.append(rows)
-        this.#appender.flush()
-      }
-    }
-    const insert = await this.#insert(rows.count)
-    let parameter = 0
-    const { columns } = this.#info.table
-    for (let row = 0; row < rows.count; row++) {
-      for (let i = 0; i < columns.length; i++) {
-        const cell = rows.columns[i]?.[row] as Cell
-        if (cell === null) insert.bindNull(parameter++)
-        else insert.bindCell(parameter++, (columns[i] as (typeof columns)[number]).type, cell)
-      }
+    const insert = rows.count === 1 ? await this.#ofOne() : await this.#ofMany()
+    for (const [i, { type }] of this.#info.table.columns.entries()) {
+      const cells = rows.columns[i] as readonly Cell[]
+      if (rows.count > 1) (this.#lists[i] as ColumnList).bind(insert, i, cells)
+      else if (cells[0] === null) insert.bindNull(i)
+      else insert.bindCell(i, type, cells[0] as Cell)
     }
     return () => insert.execute(rows.count <= veryFewRows)
   }
 
   /** Rows whose write has failed do not come back. */
   close(): void {
-    this.#appender.close()
-    for (const insert of this.#inserts.values()) insert.close()
-    this.#inserts.clear()
-    this.#parameters = 0
+    this.#one?.close()
+    this.#many?.close()
+    this.#one = undefined
+    this.#many = undefined
   }
 
-  async #insert(count: number): Promise<PreparedStatement> {
-    const known = this.#inserts.get(count)
-    if (known !== undefined) this.#inserts.delete(count)
-    const insert = known ?? (await this.#prepare(count))
-    this.#inserts.set(count, insert)
-    for (const [rows, oldest] of this.#inserts) {
-      if (this.#parameters <= mostParameters || oldest === insert) break
-      this.#inserts.delete(rows)
-      this.#parameters -= rows * this.#width
-      oldest.close()
+  async #ofOne(): Promise<PreparedStatement> {
+    this.#one ??= await this.#connection.prepare(`INSERT INTO ${this.#info.path} VALUES (${this.#lists.map((_, i) => `$${i + 1}`)})`)
+    return this.#one
+  }
+
+  async #ofMany(): Promise<PreparedStatement> {
+    if (this.#many === undefined) {
+      const columns = this.#lists.map(({ apart }, i) => `${apart(`$${i + 1}`)} AS c${i}`)
+      const values = this.#lists.map((list, i) => list.values(`c${i}`))
+      this.#many = await this.#connection.prepare(`INSERT INTO ${this.#info.path} SELECT ${values} FROM (SELECT ${columns})`)
     }
-    return insert
-  }
-
-  async #prepare(count: number): Promise<PreparedStatement> {
-    const row = (at: number) => `(${Array.from({ length: this.#width }, (_, i) => `$${at * this.#width + i + 1}`).join(', ')})`
-    const rows = Array.from({ length: count }, (_, at) => row(at)).join(', ')
-    const insert = await this.#connection.prepare(`INSERT INTO ${this.#info.path} VALUES ${rows}`)
-    this.#parameters += count * this.#width
-    return insert
-  }
-
-  get #width(): number {
-    return this.#info.table.columns.length
+    return this.#many
   }
 }

@@ -16,7 +16,7 @@ import type { WriterGate } from './gate.ts'
 import { Groups } from './groups.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { SqlError } from './sql-error.ts'
-import { mostRows, TableWriter } from './table-writer.ts'
+import { TableWriter } from './table-writer.ts'
 import { Transaction } from './transaction.ts'
 
 /** Tables whose prepared statements are kept. */
@@ -62,7 +62,7 @@ export class WriteBuffer {
 
   constructor(options: WriteBufferOptions) {
     this.#options = options
-    this.#groups = new Groups(Math.min(options.rows, mostRows))
+    this.#groups = new Groups(options.rows)
   }
 
   /**
@@ -179,7 +179,7 @@ export class WriteBuffer {
     const known = this.#writers.get(info.path)
     if (known !== undefined) this.#writers.delete(info.path)
     this.#connection ??= await this.#options.connect()
-    const writer = known ?? (await TableWriter.open(this.#connection, info, this.#options.catalog.name))
+    const writer = known ?? new TableWriter(this.#connection, info)
     this.#writers.set(info.path, writer)
     const [oldest] = this.#writers
     if (this.#writers.size > mostWriters && oldest !== undefined) {

@@ -1,4 +1,4 @@
-// The write buffer's two ways into a table, one row by a prepared INSERT and more by the appender: same rows, same errors, same journal.
+// The write buffer's two ways into a table, one row by its values and more by their columns: same rows, same errors, same journal.
 
 import type pg from 'pg'
 import { suite } from 'uvu'
@@ -7,8 +7,10 @@ import type { TableInfo } from '../../agent/engine/catalog.ts'
 import { WriterGate } from '../../agent/engine/gate.ts'
 import { WriteBuffer, type WriteBufferOptions } from '../../agent/engine/write-buffer.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
+import { seededRandom } from '../support/random.ts'
 
 const test = suite('write buffer')
+const random = seededRandom('write buffer')
 let engine: TestEngine
 let clients: pg.Client[]
 
@@ -72,6 +74,53 @@ for (const [code, values] of wrong) {
     await first.query(`DELETE FROM trades WHERE id >= ${base}`)
   })
 }
+
+/** Texts of values that are written as they stand, by type; each type has NULL as well. */
+const values: Record<string, readonly string[]> = {
+  BOOLEAN: ['t', 'f', 'true', 'false'],
+  TINYINT: ['-128', '127', '0'],
+  USMALLINT: ['65535', '0'],
+  INTEGER: ['-2147483648', '2147483647'],
+  UINTEGER: ['4294967295'],
+  BIGINT: ['-9223372036854775808', '9223372036854775807', '9007199254740993'],
+  UBIGINT: ['18446744073709551615'],
+  DOUBLE: ['0.1', '-0', '1e21', '123456789.123456789', '5e-99', '0'],
+  'DECIMAL(4,1)': ['-999.9', '0.5', '-0.1'],
+  'DECIMAL(18,8)': ['39432.48000001', '-9999999999.99999999'],
+  'DECIMAL(38,3)': ['99999999999999999999999999999999999.999', '-1'],
+  VARCHAR: ['', ',', "a,b','", 'NULL', '"\\{[', 'näme\n', ' '],
+  DATE: ['1582-10-10', '9999-12-31'],
+  TIMESTAMP: ['2021-01-08 13:37:00.278', '1969-12-31 23:59:59.999999', '9999-12-31 23:59:59.999999'],
+  TIMESTAMPTZ: ['2021-01-08 13:37:00.278+05:30'],
+  UUID: ['01234567-89ab-cdef-0123-456789abcdef'],
+}
+
+test('a value of any type is the same, alone and in a group', async () => {
+  const types = Object.keys(values)
+  const columns = types.flatMap((type, i) => [`a${i} ${type}`, `b${i} ${type} NOT NULL`])
+  const rows = Array.from({ length: 400 }, (_, id) => [
+    id,
+    ...Object.values(values).flatMap((texts) => [random.chance(0.3) ? null : random.pick(texts), random.pick(texts)]),
+  ])
+  const insertInto = (table: string) => ({
+    name: table,
+    text: `INSERT INTO ${table} VALUES (${[0, ...columns].map((_, i) => `$${i + 1}`)})`,
+  })
+  await engine.sql(...['lone', 'crowd'].map((table) => `CREATE TABLE ${table} (id INTEGER PRIMARY KEY, ${columns})`))
+  const [first] = clients as [pg.Client]
+  for (const row of rows) await first.query({ ...insertInto('lone'), values: row })
+  await Promise.all(
+    clients.map(async (client, i) => {
+      for (const row of rows.filter((_, at) => at % clients.length === i)) await client.query({ ...insertInto('crowd'), values: row })
+    }),
+  )
+  const [lone, crowd] = [await rowsOf(first, 'SELECT * FROM lone ORDER BY id'), await rowsOf(first, 'SELECT * FROM crowd ORDER BY id')]
+  assert.is(crowd.length, rows.length)
+  assert.equal(crowd, lone)
+  await engine.restart()
+  clients = await Promise.all(clients.map(() => engine.connect()))
+  assert.equal(await rowsOf(clients[0] as pg.Client, 'SELECT * FROM crowd ORDER BY id'), lone)
+})
 
 test('many tables, narrow and wide, share the buffer: what is kept for each is let go and made again', async () => {
   const names = Array.from({ length: 20 }, (_, i) => `t${i}`)
