@@ -14,6 +14,7 @@ import { append, batchesOf, databaseId, encoded, openWriter, seqsOf, writeJourna
 import { onExit } from '../support/cleanup.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
+import { withSync } from './support/sync.ts'
 
 const test = suite('journal writer')
 let directory: string
@@ -21,20 +22,6 @@ let directory: string
 test.before.each(() => {
   directory = path.join(temporaryDirectory('writer'), 'journal')
 })
-
-/** Runs `work` while every fdatasync of this process goes through `sync`. */
-async function withSync(
-  sync: (fd: number, real: typeof fs.fdatasync, done: fs.NoParamCallback) => void,
-  work: () => Promise<void>,
-): Promise<void> {
-  const real = fs.fdatasync
-  fs.fdatasync = ((fd: number, done: fs.NoParamCallback) => sync(fd, real, done)) as typeof fs.fdatasync
-  try {
-    await work()
-  } finally {
-    fs.fdatasync = real
-  }
-}
 
 const order = (count: number) => Array.from({ length: count }, (_, i) => i + 1)
 /** The last seq in the file as it is on disk now, 0 for none. */
@@ -188,57 +175,6 @@ test('sync() resolves with nothing to write, and under constant load', async () 
   await load
   await writer.close()
   assert.equal(seqsOf(directory), order(writer.nextSeq - 1))
-})
-
-test('an fsync runs on the event loop when nobody else would gain from that, and the disk answers promptly', async () => {
-  let time = 1_700_000_000_000
-  let [alone, slow] = [true, 0]
-  const where: string[] = []
-  const { fdatasyncSync } = fs
-  fs.fdatasyncSync = (fd) => {
-    where.push('loop')
-    time += slow
-    fdatasyncSync(fd)
-  }
-  try {
-    await withSync(
-      (fd, real, done) => {
-        where.push('pool')
-        time += slow
-        real(fd, done)
-      },
-      async () => {
-        const writer = openWriter(directory, { now: () => time, mayBlock: () => alone, onFailure: () => {} })
-        const next = async (expected: 'loop' | 'pool') => {
-          const seq = append(writer, 1)
-          await writer.durable(seq)
-          assert.ok(lastInFile() >= seq && writer.durableSeq === seq)
-          assert.equal(where.splice(0), [expected])
-        }
-        // What the disk is like is not known yet.
-        await next('pool')
-        await next('loop')
-        alone = false
-        await next('pool')
-        alone = true
-        slow = 5
-        await next('loop')
-        await next('pool')
-        slow = 0
-        await next('pool')
-        await next('loop')
-        fs.fdatasyncSync = () => {
-          throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' })
-        }
-        const lost = append(writer, 1)
-        assert.match(String(await writer.durable(lost).catch((error: Error) => error)), /could not be written/)
-        assert.ok(writer.durableSeq < lost)
-        await writer.close()
-      },
-    )
-  } finally {
-    fs.fdatasyncSync = fdatasyncSync
-  }
 })
 
 test('after a failed fsync nothing is tried again: one report, then every waiter is rejected', async () => {
