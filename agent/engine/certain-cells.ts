@@ -68,7 +68,7 @@ export function cellFromText(type: ColumnType, sqlType: string, text: string): C
     case 'UUID':
       return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text) ? text : undefined
     case 'DATE': {
-      const micros = /^\d{4}-\d\d-\d\d$/.test(text) ? instant(`${text}T00:00:00`, '', 0) : undefined
+      const micros = /^\d{4}-\d\d-\d\d$/.test(text) ? instant(text, '00:00:00', '', 0) : undefined
       return micros === undefined ? undefined : Number(micros / 86_400_000_000n)
     }
     case 'TIMESTAMP':
@@ -78,7 +78,7 @@ export function cellFromText(type: ColumnType, sqlType: string, text: string): C
       const [, date, time, fraction = '', zone] = match
       // Without a zone a TIMESTAMPTZ depends on the session; with one a TIMESTAMP is converted: both are DuckDB's to decide.
       if ((type.kind === 'TIMESTAMPTZ') !== (zone !== undefined)) return undefined
-      return instant(`${date}T${time}`, fraction, offsetMinutes(zone))
+      return instant(date as string, time as string, fraction, offsetMinutes(zone))
     }
     default:
       return undefined
@@ -95,12 +95,27 @@ function decimal(width: number, scale: number, text: string): bigint | undefined
   return sign === '-' ? -value : value
 }
 
-/** Microseconds since 1970 of a UTC date and time that exists, from the year 1000 on. */
-function instant(iso: string, fraction: string, minutesEast: number): bigint | undefined {
-  const millis = Date.parse(`${iso}Z`)
-  // Date.parse rolls 30 February over; DuckDB refuses it.
-  if (Number.isNaN(millis) || millis < -30_610_224_000_000 || new Date(millis).toISOString().slice(0, 19) !== iso) return undefined
-  return BigInt(millis) * 1000n + BigInt(fraction.padEnd(6, '0') || 0) - BigInt(minutesEast) * 60_000_000n
+/** Microseconds since 1970 of a UTC date (YYYY-MM-DD) and time (HH:MM:SS) that exist, from the year 1000 on. */
+function instant(date: string, time: string, fraction: string, minutesEast: number): bigint | undefined {
+  const [year, month, day] = [number(date, 0, 4), number(date, 5, 7), number(date, 8, 10)]
+  const [hour, minute, second] = [number(time, 0, 2), number(time, 3, 5), number(time, 6, 8)]
+  if (year < 1000 || month < 1 || month > 12 || day < 1 || day > daysOf(month, year) || hour > 23 || minute > 59 || second > 59)
+    return undefined
+  const seconds = Date.UTC(year, month - 1, day, hour, minute, second) / 1000 - minutesEast * 60
+  const micros = seconds * 1_000_000 + Number(fraction.padEnd(6, '0'))
+  return Number.isSafeInteger(micros) ? BigInt(micros) : BigInt(seconds) * 1_000_000n + BigInt(fraction.padEnd(6, '0'))
+}
+
+/** The number of the digits from `start` to `end`: a text of its own for each costs more than all the rest. */
+function number(text: string, start: number, end: number): number {
+  let value = 0
+  for (let i = start; i < end; i++) value = value * 10 + text.charCodeAt(i) - 48
+  return value
+}
+
+function daysOf(month: number, year: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
+  return 30 + ((month + (month >> 3)) & 1)
 }
 
 function offsetMinutes(zone: string | undefined): number {
