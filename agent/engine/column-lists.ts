@@ -32,7 +32,7 @@ function printOf(type: ColumnType): Print | undefined {
     case 'TIMESTAMP':
       return String
     case 'DOUBLE':
-      return (cell) => String(cell)
+      return (cell) => (Object.is(cell, -0) ? '-0' : String(cell))
     case 'DECIMAL':
       return (cell) => decimalText(cell as bigint, type.scale)
     default:

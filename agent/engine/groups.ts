@@ -5,8 +5,8 @@
 
 /** Rows, about as many as cost a group of DuckDB's as much as its statement does by itself, below which groups are not parted. */
 const leastParted = 16
-/** How fast clients that have left are forgotten, by each group. */
-const decay = 0.99
+/** How fast clients that have left are forgotten: within thirty groups or so. */
+const decay = 0.95
 
 export class Groups {
   #most: number
@@ -20,9 +20,13 @@ export class Groups {
     this.#most = most
   }
 
-  /** Whether a group closes though the one before it is being flushed: as many wait as would come back after that. */
+  /**
+   * Whether a group closes, though others may come: as many wait as would come back from the flush that is under way, and of many clients a good part.
+   * A row costs a group as much as it costs by itself.
+   */
   isDue(waiting: number): boolean {
-    return waiting >= this.#most || waiting >= Math.max(1, this.#afloat)
+    const part = this.#crowd < leastParted ? 1 : this.#crowd / 4
+    return waiting >= Math.min(this.#most, Math.max(part, this.#afloat))
   }
 
   /** How many of those that wait the next group takes. */

@@ -19,6 +19,8 @@ import type { SqlError } from './sql-error.ts'
 import { TableWriter } from './table-writer.ts'
 import { Transaction } from './transaction.ts'
 
+/** ms in which clients that have been answered mostly come again. */
+const coming = 1
 /** Tables whose prepared statements are kept. */
 const mostWriters = 16
 
@@ -90,17 +92,24 @@ export class WriteBuffer {
     }
   }
 
-  /** Waits for the group to close: at once when nothing is being flushed, or nobody else is about to come. */
+  /** Waits for the group to close: at once when nothing is being flushed, and nobody else is about to come. */
   async #closing(): Promise<void> {
-    const flush = this.#options.pipeline.barrier()
-    if (flush === undefined || this.#groups.isDue(this.#entries.length) || this.#options.maxDelay === 0) return
+    const { pipeline, maxDelay } = this.#options
+    const flush = pipeline.barrier()
+    if (flush !== undefined) await this.#untilDue(maxDelay, flush)
+    await this.#untilDue(Math.min(maxDelay, coming))
+  }
+
+  /** ms */
+  async #untilDue(longest: number, end?: Promise<void>): Promise<void> {
+    if (this.#groups.isDue(this.#entries.length) || longest === 0) return
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, this.#options.maxDelay)
+      const timer = setTimeout(resolve, longest)
       this.#close = () => {
         clearTimeout(timer)
         resolve()
       }
-      flush.then(this.#close, this.#close)
+      end?.then(this.#close, this.#close)
     })
     this.#close = undefined
   }

@@ -18,6 +18,18 @@ test('a group closes beside the flush of the one before it when as many wait, an
   assert.ok(groups.isDue(100))
 })
 
+test('of many clients no few are a group, until they are forgotten', () => {
+  const groups = new Groups(100)
+  groups.share(64)
+  assert.not(groups.isDue(15))
+  assert.ok(groups.isDue(16))
+  let alone = 0
+  for (; !groups.isDue(1); alone++) groups.share(1)
+  assert.ok(alone > 1 && alone < 40, `${alone} groups`)
+  groups.share(10_000)
+  assert.ok(groups.isDue(100))
+})
+
 test('many clients are parted into two groups, few are not, and who has left is forgotten', async () => {
   const few = new Groups(100)
   assert.is(few.share(15), 100)
