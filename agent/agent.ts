@@ -144,7 +144,7 @@ export class Agent {
     this.supervisor.onJournalDamage(() => void this.#snapshotAtOnce())
     await this.supervisor.start()
     if (!this.#stopping.signal.aborted) await this.plugins.start()
-    void this.clock.sleep(settlingMs, this.#stopping.signal).then(returnGarbage)
+    void this.clock.sleep(settlingMs, this.#stopping.signal).then(() => returnGarbage())
   }
 
   get statusPage(): string | null {

@@ -12,8 +12,8 @@ const command: Command = {
     const [{ runEngine }, { waitForTurn }] = await Promise.all([import('../engine/engine.ts'), import('../engine/spare.ts')])
     if (call.values.spare === true) {
       // Its code is there then; what it says counts when the engine begins.
-      await loadEngineConfiguration(call).catch(() => {})
-      if (!(await waitForTurn())) return ExitCode.ok
+      const config = await loadEngineConfiguration(call).catch(() => undefined)
+      if (!(await waitForTurn(config?.agent.log.level))) return ExitCode.ok
     }
     return await tellingFullDisk(runEngine(await loadEngineConfiguration(call)))
   },

@@ -91,15 +91,11 @@ export class DaemonGuard implements WirePeer {
     return [this.guarded.agent?.pid ?? [], this.guarded.enginePid(), this.guarded.spares()].flat()
   }
 
-  /** A moment after each start a spare engine waits. */
+  /** A moment after each start a spare engine waits; it has rehearsed by then. */
   async spareWaits(): Promise<void> {
-    await waitFor(
-      'a spare engine waits',
-      () => this.guarded.spares().some((pid) => /libduckdb/.test(fs.readFileSync(`/proc/${pid}/maps`, 'utf8'))),
-      {
-        deadline: 60_000,
-      },
-    )
+    const log = path.join(this.guarded.data, 'engine.log')
+    const hasRehearsed = (pid: number) => new RegExp(`"pid":${pid},.*"msg":"rehearsed"`).test(fs.readFileSync(log, 'utf8'))
+    await waitFor('a spare engine waits', () => this.guarded.spares().some(hasRehearsed), { deadline: 60_000 })
   }
 
   /** Ends agent and engine at once. */
