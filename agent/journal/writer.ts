@@ -21,8 +21,9 @@ const zeros = new Uint8Array(allocationBytes)
 /** Pauses between attempts to get room on a full disk; they double. */
 const firstPauseMs = 250
 const longestPauseMs = 4_000
-/** ms; a disk that takes longer must not hold up the event loop. */
+/** ms that the event loop may be held up by an fsync: as long as the last one took, and for so many bytes. */
 const promptly = 2
+const fewBytes = 1 << 16
 /** A segment larger than this is followed by a new one at the next commit. */
 export const defaultSegmentBytes = 64 << 20
 
@@ -268,7 +269,8 @@ export class JournalWriter implements SpillSource {
           segment.queued -= bytes
         }
         const begun = this.#now()
-        await syncData(segment.fd, 'JOURNAL:SYNC', this.#syncTime < promptly && this.#options.mayBlock?.())
+        const blocking = bytes <= fewBytes && this.#syncTime < promptly && this.#options.mayBlock?.()
+        await syncData(segment.fd, 'JOURNAL:SYNC', blocking)
         this.#syncTime = this.#now() - begun
         segment.durable = segment.written
         this.#mark?.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })

@@ -37,14 +37,16 @@ test('an fsync runs on the event loop when nobody else would gain from that, and
       },
       async () => {
         const writer = openWriter(directory, { now: () => time, mayBlock: () => alone, onFailure: () => {} })
-        const next = async (expected: 'loop' | 'pool') => {
-          const seq = append(writer, 1)
+        const next = async (expected: 'loop' | 'pool', data?: Uint8Array) => {
+          const seq = append(writer, 1, data)
           await writer.durable(seq)
           assert.ok(lastInFile() >= seq && writer.durableSeq === seq)
           assert.equal(where.splice(0), [expected])
         }
         // What the disk is like is not known yet.
         await next('pool')
+        await next('loop')
+        await next('pool', new Uint8Array(1 << 17))
         await next('loop')
         alone = false
         await next('pool')
