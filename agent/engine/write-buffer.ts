@@ -96,13 +96,14 @@ export class WriteBuffer {
   async #closing(): Promise<void> {
     const { pipeline, maxDelay } = this.#options
     const flush = pipeline.barrier()
+    const since = performance.now()
     if (flush !== undefined) await this.#untilDue(maxDelay, flush)
-    await this.#untilDue(Math.min(maxDelay, coming))
+    await this.#untilDue(Math.min(maxDelay - (performance.now() - since), coming))
   }
 
-  /** ms */
+  /** Waits for `longest` ms at most, and no longer than to `end`. */
   async #untilDue(longest: number, end?: Promise<void>): Promise<void> {
-    if (this.#groups.isDue(this.#entries.length) || longest === 0) return
+    if (this.#groups.isDue(this.#entries.length) || longest <= 0) return
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, longest)
       this.#close = () => {
