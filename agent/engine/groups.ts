@@ -20,19 +20,24 @@ export class Groups {
     this.#most = most
   }
 
+  /** Clients are so many that those who were answered a moment ago are worth waiting for. */
+  get areMany(): boolean {
+    return this.#crowd >= leastParted
+  }
+
   /**
-   * Whether a group closes, though others may come: as many wait as would come back from the flush that is under way, and of many clients a good part.
-   * A row costs a group as much as it costs by itself.
+   * Whether a group closes, though others may come: as many wait as would come back from the flush that is under way, and a good part of all.
+   * A row by itself costs as much as a group of several.
    */
   isDue(waiting: number): boolean {
-    const part = this.#crowd < leastParted ? 1 : this.#crowd / 4
+    const part = this.areMany ? this.#crowd / 4 : this.#crowd / 2
     return waiting >= Math.min(this.#most, Math.max(part, this.#afloat))
   }
 
   /** How many of those that wait the next group takes. */
   share(waiting: number): number {
     this.#crowd = Math.max(this.#crowd * decay, waiting + this.#afloat)
-    return this.#crowd < leastParted ? this.#most : Math.min(this.#most, Math.ceil(this.#crowd / 2))
+    return this.areMany ? Math.min(this.#most, Math.ceil(this.#crowd / 2)) : this.#most
   }
 
   /** So many were committed; `durable` settles with their fsync. */

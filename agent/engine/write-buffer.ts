@@ -98,7 +98,7 @@ export class WriteBuffer {
     const flush = pipeline.barrier()
     const since = performance.now()
     if (flush !== undefined) await this.#untilDue(maxDelay, flush)
-    await this.#untilDue(Math.min(maxDelay - (performance.now() - since), coming))
+    if (this.#groups.areMany) await this.#untilDue(Math.min(maxDelay - (performance.now() - since), coming))
   }
 
   /** Waits for `longest` ms at most, and no longer than to `end`. */

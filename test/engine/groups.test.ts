@@ -18,13 +18,21 @@ test('a group closes beside the flush of the one before it when as many wait, an
   assert.ok(groups.isDue(100))
 })
 
+test('of few clients half are a group while others are being flushed', () => {
+  const groups = new Groups(100)
+  groups.share(8)
+  assert.not(groups.areMany)
+  assert.not(groups.isDue(3))
+  assert.ok(groups.isDue(4))
+})
+
 test('of many clients no few are a group, until they are forgotten', () => {
   const groups = new Groups(100)
   groups.share(64)
   assert.not(groups.isDue(15))
   assert.ok(groups.isDue(16))
   let alone = 0
-  for (; !groups.isDue(1); alone++) groups.share(1)
+  for (; groups.areMany; alone++) groups.share(1)
   assert.ok(alone > 1 && alone < 40, `${alone} groups`)
   groups.share(10_000)
   assert.ok(groups.isDue(100))
