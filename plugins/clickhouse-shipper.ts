@@ -7,7 +7,6 @@ import { z } from 'zod'
 import { tableSelector } from '../agent/delivery.ts'
 import { definePlugin } from '../agent/plugin.ts'
 import { duration, secret, url } from '../agent/values.ts'
-import { Shipper } from './clickhouse-shipper/shipper.ts'
 
 export default definePlugin({
   name: 'clickhouse-shipper',
@@ -26,6 +25,8 @@ export default definePlugin({
     history: z.boolean().default(false),
   }),
   async start(context, options) {
+    // Only where it runs: its library takes a megabyte.
+    const { Shipper } = await import('./clickhouse-shipper/shipper.ts')
     const shipper = new Shipper(context, { ...options, selected: tableSelector(options.tables) })
     shipper.start()
     return { health: () => shipper.health(), stop: () => shipper.stop() }

@@ -7,7 +7,6 @@ import { z } from 'zod'
 import { tableSelector } from '../agent/delivery.ts'
 import { definePlugin } from '../agent/plugin.ts'
 import { duration, url } from '../agent/values.ts'
-import { Mirror } from './redis-mirror/mirror.ts'
 
 export default definePlugin({
   name: 'redis-mirror',
@@ -17,6 +16,8 @@ export default definePlugin({
     tables: z.array(z.string().min(1)).default(['*']),
   }),
   async start(context, options) {
+    // Only where it runs: its library takes 5 MB.
+    const { Mirror } = await import('./redis-mirror/mirror.ts')
     const mirror = new Mirror(context, { url: options.url, retention: options.retention, selected: tableSelector(options.tables) })
     mirror.start()
     return { health: () => mirror.health(), stop: () => mirror.stop() }
