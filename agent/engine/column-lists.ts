@@ -5,6 +5,7 @@
 
 import type { Cell, Column, ColumnType } from '../journal/types.ts'
 import type { PreparedStatement } from './duckdb.ts'
+import { infiniteTimestamp } from './pgwire/temporal.ts'
 import { decimalText } from './pgwire/text.ts'
 
 export interface ColumnList {
@@ -40,6 +41,12 @@ function printOf(type: ColumnType): Print | undefined {
   }
 }
 
+/** Microseconds, as text, as a TIMESTAMP. DuckDB's own function refuses infinity. */
+function timestamp(text: string): string {
+  const infinite = `WHEN '${infiniteTimestamp}' THEN TIMESTAMP 'infinity' WHEN '${-infiniteTimestamp}' THEN TIMESTAMP '-infinity'`
+  return `CASE ${text} ${infinite} ELSE system.main.make_timestamp((${text})::BIGINT) END`
+}
+
 export function columnList({ type, sqlType, nullable }: Column): ColumnList {
   const print = printOf(type)
   if (print === undefined) {
@@ -54,8 +61,7 @@ export function columnList({ type, sqlType, nullable }: Column): ColumnList {
     apart: (parameter) => `unnest(system.main.string_split(${parameter}::VARCHAR, ','))`,
     values: (column) => {
       const text = nullable ? `CASE WHEN ${column} <> '' THEN ${column} END` : column
-      // Infinity it refuses: such a row is written alone, after the group has failed.
-      return type.kind === 'TIMESTAMP' ? `system.main.make_timestamp((${text})::BIGINT)` : `(${text})::${sqlType}`
+      return type.kind === 'TIMESTAMP' ? timestamp(text) : `(${text})::${sqlType}`
     },
     bind: (statement, index, cells) => statement.bindText(index, cells.map((cell) => (cell === null ? '' : print(cell))).join()),
   }

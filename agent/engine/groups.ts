@@ -5,8 +5,8 @@
 
 /** Rows, about as many as cost a group of DuckDB's as much as its statement does by itself, below which groups are not parted. */
 const leastParted = 16
-/** How fast clients that have left are forgotten: within thirty groups or so. */
-const decay = 0.95
+/** How fast clients that have left are forgotten: within ten groups or so. */
+const decay = 0.8
 
 export class Groups {
   #most: number

@@ -36,13 +36,16 @@ export async function rehearse(isWanted: () => boolean): Promise<Rehearsal> {
   })
   try {
     const connection = await database.connect()
-    const replay = new Replay(connection, database.catalog)
-    let result = await replay.run(throughJournal(1, [beginning()]))
-    for (let piece = 0; piece < pieces && !isWanted(); piece++)
-      result = await replay.run(pieceOf(2 + piece * batchesOfPiece * transactionsOfBatch))
-    const [counts = []] = await connection.all('SELECT (SELECT count(*) FROM trades), (SELECT sum(trades) FROM positions)')
-    connection.close()
-    return { ...result, inserted: Number(counts[0]), updated: Number(counts[1]) }
+    try {
+      const replay = new Replay(connection, database.catalog)
+      let result = await replay.run(throughJournal(1, [beginning()]))
+      for (let piece = 0; piece < pieces && !isWanted(); piece++)
+        result = await replay.run(pieceOf(2 + piece * batchesOfPiece * transactionsOfBatch))
+      const [counts = []] = await connection.all('SELECT (SELECT count(*) FROM trades), (SELECT sum(trades) FROM positions)')
+      return { ...result, inserted: Number(counts[0]), updated: Number(counts[1]) }
+    } finally {
+      connection.close()
+    }
   } finally {
     database.close()
   }

@@ -305,7 +305,10 @@ export class Session implements BackendSession {
         throw error
       })
     const stream = new StreamedRows(this.#executor.connection, result, 'SELECT', {
-      fetch: (work) => this.#presence.working(() => this.#presence.interruptible(work)),
+      fetch: (work) => {
+        this.#context.callers.heard(this)
+        return this.#presence.working(() => this.#presence.interruptible(work))
+      },
       ended: () => {
         this.#presence.queried()
         if (this.#stream === stream) this.#stream = undefined

@@ -87,6 +87,8 @@ export class JournalWriter implements SpillSource {
   #syncWanted = false
   /** How long the last fsync took, ms. */
   #syncTime = Number.POSITIVE_INFINITY
+  /** An fsync has held up this turn of the event loop. */
+  #blocked = false
   #waiters: Waiter[] = []
   /** The last one that was waited for. */
   #awaited: { readonly seq: number; readonly durable: Promise<void> } | undefined
@@ -269,8 +271,7 @@ export class JournalWriter implements SpillSource {
           segment.queued -= bytes
         }
         const begun = this.#now()
-        const blocking = bytes <= fewBytes && this.#syncTime < promptly && this.#options.mayBlock?.()
-        await syncData(segment.fd, 'JOURNAL:SYNC', blocking)
+        await syncData(segment.fd, 'JOURNAL:SYNC', this.#mayBlock(bytes))
         this.#syncTime = this.#now() - begun
         segment.durable = segment.written
         this.#mark?.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })
@@ -289,6 +290,16 @@ export class JournalWriter implements SpillSource {
     } catch (error) {
       this.#fail(error)
     }
+  }
+
+  /** At most once in a turn of the event loop: a client that sends its statements ahead must not keep it from all else. */
+  #mayBlock(bytes: number): boolean {
+    if (this.#blocked || bytes > fewBytes || this.#syncTime >= promptly || !this.#options.mayBlock?.()) return false
+    this.#blocked = true
+    setImmediate(() => {
+      this.#blocked = false
+    })
+    return true
   }
 
   /** Ends all writing. A second failure changes nothing. */
@@ -372,6 +383,8 @@ export class JournalWriter implements SpillSource {
       throw error
     }
     segment.allocated = reached
+    // The next fsync has all of that to write.
+    this.#syncTime = Number.POSITIVE_INFINITY
   }
 
   /** Everything in it is durable already; only its length is new. */

@@ -5,7 +5,9 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { TableInfo } from '../../agent/engine/catalog.ts'
 import { WriterGate } from '../../agent/engine/gate.ts'
+import { TableWriter } from '../../agent/engine/table-writer.ts'
 import { WriteBuffer, type WriteBufferOptions } from '../../agent/engine/write-buffer.ts'
+import { newDatabase } from '../support/database.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 import { seededRandom } from '../support/random.ts'
 
@@ -120,6 +122,34 @@ test('a value of any type is the same, alone and in a group', async () => {
   await engine.restart()
   clients = await Promise.all(clients.map(() => engine.connect()))
   assert.equal(await rowsOf(clients[0] as pg.Client, 'SELECT * FROM crowd ORDER BY id'), lone)
+})
+
+test('infinite times, which only a binary parameter has here, are the same in a group', async () => {
+  const database = await newDatabase('infinite times', { threads: 1 })
+  const connection = await database.connect()
+  await connection.run('CREATE TABLE t (id INTEGER, moment TIMESTAMP)')
+  const column = (name: string, kind: 'INTEGER' | 'TIMESTAMP') => ({ name, type: { kind }, sqlType: kind, nullable: true })
+  const writer = new TableWriter(connection, {
+    path: 't',
+    table: { columns: [column('id', 'INTEGER'), column('moment', 'TIMESTAMP')] },
+  } as unknown as TableInfo)
+  const write = await writer.statementFor({
+    count: 4,
+    columns: [
+      [1, 2, 3, 4],
+      [2n ** 63n - 1n, -(2n ** 63n) + 1n, null, -1n],
+    ],
+  })
+  await write()
+  assert.equal((await connection.all('SELECT moment::VARCHAR FROM t ORDER BY id')).flat(), [
+    'infinity',
+    '-infinity',
+    null,
+    '1969-12-31 23:59:59.999999',
+  ])
+  writer.close()
+  connection.close()
+  database.close()
 })
 
 test('many tables, narrow and wide, share the buffer: what is kept for each is let go and made again', async () => {
