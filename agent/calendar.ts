@@ -32,13 +32,24 @@ export function dateText(days: number): string {
 export function dateDays(text: string): number {
   const match = /^([+-]?\d{4,})-(\d\d)-(\d\d)$/.exec(text)
   if (match === null) throw new Error(`not a date: ${text}`)
-  const month = Number(match[2])
-  const year = Number(match[1]) - (month <= 2 ? 1 : 0)
-  const era = Math.floor(year / 400)
-  const yearOfEra = year - era * 400
-  const dayOfYear = Math.floor((153 * (month + (month > 2 ? -3 : 9)) + 2) / 5) + Number(match[3]) - 1
+  return daysOf(Number(match[1]), Number(match[2]), Number(match[3]))
+}
+
+/** Days since 1970-01-01 of a date; the inverse of dateOf. */
+export function daysOf(year: number, month: number, day: number): number {
+  const fromMarch = year - (month <= 2 ? 1 : 0)
+  const era = Math.floor(fromMarch / 400)
+  const yearOfEra = fromMarch - era * 400
+  const dayOfYear = Math.floor((153 * (month + (month > 2 ? -3 : 9)) + 2) / 5) + day - 1
   const dayOfEra = yearOfEra * 365 + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100) + dayOfYear
   return era * 146_097 + dayOfEra - 719_468
+}
+
+/** Whether there is such a day. */
+export function dateExists(year: number, month: number, day: number): boolean {
+  if (month < 1 || month > 12 || day < 1) return false
+  const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
+  return day <= (month === 2 ? (leap ? 29 : 28) : 30 + ((month + (month >> 3)) & 1))
 }
 
 /** Time of day in units of 10^-digits seconds to `HH:MM:SS[.fff…]`; 24:00:00 included. */

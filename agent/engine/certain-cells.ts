@@ -1,5 +1,6 @@
 /** Values whose meaning is beyond doubt: what DuckDB's own cast into a column would make of them is known here. */
 
+import { dateExists, daysOf } from '../calendar.ts'
 import type { Cell, Column, ColumnType } from '../journal/types.ts'
 import type { Parameter } from './pgwire/backend.ts'
 
@@ -99,9 +100,8 @@ function decimal(width: number, scale: number, text: string): bigint | undefined
 function instant(date: string, time: string, fraction: string, minutesEast: number): bigint | undefined {
   const [year, month, day] = [number(date, 0, 4), number(date, 5, 7), number(date, 8, 10)]
   const [hour, minute, second] = [number(time, 0, 2), number(time, 3, 5), number(time, 6, 8)]
-  if (year < 1000 || month < 1 || month > 12 || day < 1 || day > daysOf(month, year) || hour > 23 || minute > 59 || second > 59)
-    return undefined
-  const seconds = Date.UTC(year, month - 1, day, hour, minute, second) / 1000 - minutesEast * 60
+  if (year < 1000 || !dateExists(year, month, day) || hour > 23 || minute > 59 || second > 59) return undefined
+  const seconds = daysOf(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - minutesEast * 60
   const micros = seconds * 1_000_000 + Number(fraction.padEnd(6, '0'))
   return Number.isSafeInteger(micros) ? BigInt(micros) : BigInt(seconds) * 1_000_000n + BigInt(fraction.padEnd(6, '0'))
 }
@@ -111,11 +111,6 @@ function number(text: string, start: number, end: number): number {
   let value = 0
   for (let i = start; i < end; i++) value = value * 10 + text.charCodeAt(i) - 48
   return value
-}
-
-function daysOf(month: number, year: number): number {
-  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
-  return 30 + ((month + (month >> 3)) & 1)
 }
 
 function offsetMinutes(zone: string | undefined): number {

@@ -4,6 +4,7 @@
  * DuckDB to cast.
  */
 
+import { dateExists, daysOf } from '../calendar.ts'
 import type { PackedColumn, PackedTexts, PackedValues } from '../journal/packed.ts'
 import type { Cell, Column, ColumnType } from '../journal/types.ts'
 import { cellFromText } from './certain-cells.ts'
@@ -247,8 +248,6 @@ function decimalReader(width: number, scale: number): Read {
   }
 }
 
-const daysBefore = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365]
-
 /** Two digits; -1: something else. */
 function twoAt(bytes: Uint8Array, at: number): number {
   const high = (bytes[at] as number) - zero
@@ -262,15 +261,9 @@ function daysAt(bytes: Uint8Array, at: number): number {
   const yearOf = twoAt(bytes, at + 2)
   const month = twoAt(bytes, at + 5)
   const day = twoAt(bytes, at + 8)
-  if (bytes[at + 4] !== minus || bytes[at + 7] !== minus || century < 10 || yearOf < 0 || month < 1 || month > 12 || day < 1)
-    return Number.NaN
+  if (bytes[at + 4] !== minus || bytes[at + 7] !== minus || century < 10 || yearOf < 0) return Number.NaN
   const year = century * 100 + yearOf
-  const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
-  const before = daysBefore[month - 1] as number
-  if (day > (daysBefore[month] as number) - before + (leap && month === 2 ? 1 : 0)) return Number.NaN
-  const past = year - 1
-  const leaps = Math.floor(past / 4) - Math.floor(past / 100) + Math.floor(past / 400)
-  return past * 365 + leaps + before + (leap && month > 2 ? 1 : 0) + day - 1 - 719_162
+  return dateExists(year, month, day) ? daysOf(year, month, day) : Number.NaN
 }
 
 function readDate(values: Values, row: number, bytes: Uint8Array, start: number, end: number): boolean {

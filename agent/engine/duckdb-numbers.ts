@@ -11,17 +11,18 @@ export type NumberReader = (chunk: DuckDBDataChunk, column: number, start: numbe
 /** Bytes of a value, and how `count` of them are read from byte `at` of a buffer on. */
 type Width = readonly [bytes: 1 | 2 | 4 | 8, read: (buffer: ArrayBufferLike, at: number, count: number) => number[] | undefined]
 
+const signed32: Width = [4, (buffer, at, count) => listOf(new Int32Array(buffer, at, count))]
 const signed64: Width = [8, readSigned64]
 const widths: Partial<Record<ColumnType['kind'], Width>> = {
   TINYINT: [1, (buffer, at, count) => listOf(new Int8Array(buffer, at, count))],
   UTINYINT: [1, (buffer, at, count) => listOf(new Uint8Array(buffer, at, count))],
   SMALLINT: [2, (buffer, at, count) => listOf(new Int16Array(buffer, at, count))],
   USMALLINT: [2, (buffer, at, count) => listOf(new Uint16Array(buffer, at, count))],
-  INTEGER: [4, (buffer, at, count) => listOf(new Int32Array(buffer, at, count))],
+  INTEGER: signed32,
   UINTEGER: [4, (buffer, at, count) => listOf(new Uint32Array(buffer, at, count))],
   DOUBLE: [8, (buffer, at, count) => listOf(new Float64Array(buffer, at, count))],
   BIGINT: signed64,
-  DATE: [4, (buffer, at, count) => listOf(new Int32Array(buffer, at, count))],
+  DATE: signed32,
   TIMESTAMP: signed64,
 }
 /** The digits of their values are not their text. */

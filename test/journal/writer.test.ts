@@ -10,7 +10,7 @@ import { SegmentReader } from '../../agent/journal/reader.ts'
 import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
 import { readTransactions } from '../../agent/journal/transactions.ts'
 import { watchSteps } from '../../agent/step.ts'
-import { append, batchesOf, databaseId, encoded, openWriter, seqsOf, writeJournal } from '../fixtures/journal.ts'
+import { append, batchesOf, databaseId, encoded, lastSeqOnDisk, openWriter, seqsOf, writeJournal } from '../fixtures/journal.ts'
 import { onExit } from '../support/cleanup.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
@@ -24,8 +24,7 @@ test.before.each(() => {
 })
 
 const order = (count: number) => Array.from({ length: count }, (_, i) => i + 1)
-/** The last seq in the file as it is on disk now, 0 for none. */
-const lastInFile = () => Math.max(0, ...batchesOf(directory).map(({ firstSeq, count }) => firstSeq + count - 1))
+const lastInFile = () => lastSeqOnDisk(directory)
 
 test('many appends share few fsyncs, keep their order, and are told durable in order, after their fsync', async () => {
   let syncs = 0
