@@ -213,14 +213,17 @@ async function applySimply(
   const named = simple === undefined || before === undefined ? undefined : namedRow(context.executor, statement, info, simple.parameters)
   if (simple === undefined || before === undefined || named === undefined) return undefined
   lockReferenced(context, info, changed)
-  const { rowsChanged } = await named.run(restrictedUpdate(statement, named))
+  const after = simple.apply(before)
+  const outright = simple.outright(after)
+  const { rowsChanged } = await (outright === undefined
+    ? named.run(restrictedUpdate(statement, named))
+    : context.executor.run(outright.sql, outright.parameters, { brief: true }))
   if (rowsChanged === 0) return { count: 0, returned: undefined }
   // The key's column may find others as well: a collation, a comparison of numbers.
   if (rowsChanged > 1) {
     const { count } = await journalChanged(context, statement, info, named, changed, false)
     return { count, returned: undefined }
   }
-  const after = simple.apply(before)
   transaction.add({ kind: 'update', table: info.table, rows: { count: 1, columns: after.map((cell) => [cell]) }, changed })
   remember(context, info, simple, after)
   return { count: 1, returned: undefined }

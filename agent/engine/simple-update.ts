@@ -2,6 +2,8 @@
  * UPDATEs of one row by its key whose result is known without DuckDB, from the row before: each column gets a value, or is a column of its own type to which a
  * number is added or from which it is taken, in types where both sides count alike (whole numbers, IEEE 754 doubles). DuckDB gets the same typed values.
  * What it refuses (overflow, constraints) it has refused before anybody asks for the row.
+ *
+ * Where the result is known beforehand, DuckDB can be given it in place of the expressions: it plans each UPDATE anew, of which binding them is a fifth.
  */
 
 import type { Cell, ColumnType } from '../journal/types.ts'
@@ -10,7 +12,7 @@ import { cellFromText, cellOf, understood } from './certain-cells.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { cellText } from './row-conflicts.ts'
 import type { Statement } from './sql/statement.ts'
-import { separated, type Token, tokensOf } from './sql/tokens.ts'
+import { quoteIdentifier, separated, type Token, tokensOf } from './sql/tokens.ts'
 
 type Update = Extract<Statement, { kind: 'update' }>
 
@@ -29,6 +31,8 @@ interface Assignment {
 interface Plan {
   readonly key: Constant
   readonly assignments: readonly Assignment[]
+  /** The statement with a parameter for each value, and one for the key; undefined where more than one row may have the key. */
+  readonly outright: string | undefined
 }
 
 export interface SimpleUpdate {
@@ -38,6 +42,8 @@ export interface SimpleUpdate {
   readonly parameters: readonly Parameter[]
   /** The row after, of all columns. */
   apply(before: readonly Cell[]): readonly Cell[]
+  /** What sets the row to this one. Undefined: the statement itself has to do it, or to say why not. */
+  outright(after: readonly Cell[]): { readonly sql: string; readonly parameters: readonly Parameter[] } | undefined
 }
 
 const counted = new Set<ColumnType['kind']>(['INTEGER', 'BIGINT', 'DOUBLE'])
@@ -78,7 +84,19 @@ export function simpleUpdate(statement: Update, info: TableInfo, parameters: rea
         after[column] = base === undefined ? (values[i] as Cell) : sum(before[base] as Cell, values[i] as Cell, negative)
       return after
     },
+    outright(after) {
+      const sql = plan.outright
+      const set = plan.assignments.map(({ column }) => ({ type: columns[column]!.type, cell: after[column] as Cell }))
+      if (sql === undefined || !set.every(({ type, cell }) => isInRange(type, cell))) return undefined
+      return { sql, parameters: [...set, { type: columns[primaryKey[0] as number]!.type, cell: key }] }
+    },
   }
+}
+
+/** DuckDB refuses a sum that is not. */
+function isInRange({ kind }: ColumnType, cell: Cell): boolean {
+  if (kind === 'INTEGER') return cell === null || (cell as number) === ((cell as number) | 0)
+  return kind !== 'BIGINT' || cell === null || (cell as bigint) === BigInt.asIntN(64, cell as bigint)
 }
 
 function sum(one: Cell, other: Cell, negative: boolean): Cell {
@@ -123,7 +141,11 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
   // A number as written finds a text by what it means.
   const keyType = table.columns[table.primaryKey[0] as number]?.type.kind
   if (key === undefined || ('text' in key && keyType !== 'INTEGER' && keyType !== 'BIGINT')) return undefined
-  return { key, assignments }
+  const sets = assignments.map(({ column }, i) => `${quoteIdentifier(table.columns[column]!.name)} = $${i + 1}`)
+  const keyName = quoteIdentifier(table.columns[table.primaryKey[0] as number]!.name)
+  const sql = `UPDATE ${info.path} SET ${sets.join(', ')} WHERE ${keyName} = $${assignments.length + 1}`
+  // A text may be found by others, under a collation.
+  return { key, assignments, outright: keyType === 'INTEGER' || keyType === 'BIGINT' ? sql : undefined }
 }
 
 function columnOf(token: Token | undefined, { table }: TableInfo): number | undefined {

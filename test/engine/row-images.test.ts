@@ -123,6 +123,45 @@ test('random changes by three clients, in transactions that meet, fail and are t
   for (const client of [...clients, observer]) await client.end()
 })
 
+test('what is set outright is what DuckDB makes of the expressions, up to the ends of their types', async () => {
+  const random = seededRandom('set outright')
+  const client = await engine.connect()
+  await withoutTable(client)
+  const columns = '("Id" INTEGER PRIMARY KEY, n BIGINT CHECK (n <> 13), i INTEGER, d DOUBLE NOT NULL, v VARCHAR, p DECIMAL(18,4))'
+  for (const name of ['t', 'same']) {
+    await client.query(`CREATE TABLE ${name} ${columns}`)
+    await client.query(`INSERT INTO ${name} SELECT range, 0, 0, 0, 'v', 0 FROM range(6)`)
+  }
+  const big = ['1', '-1', '9223372036854775807', '-9223372036854775808', '4611686018427387904', '13', null]
+  const double = ['0.1', '-0.3', '1e308', '-1e308', '5e-324', '1e16', '-0', null]
+  const steps: (() => [(plus: (a: string, b: string) => string) => string, unknown[]])[] = [
+    () => [(plus) => `n = ${plus('n', '$1')}`, [random.pick(big)]],
+    () => [(plus) => `n = ${plus('n', '$1').replace('+', '-')}`, [random.pick(big)]],
+    () => [(plus) => `i = ${plus('i', '$1')}, d = ${plus('d', '1')}`, [random.pick(['1', '2147483647', '-2147483648', null])]],
+    () => [(plus) => `i = ${plus('i', '999999999')}`, []],
+    () => [(plus) => `d = ${plus('d', '$1')}, n = ${plus('n', '3')}`, [random.pick(double)]],
+    () => [(plus) => `d = ${plus('d', '$1').replace('+', '-')}`, [random.pick(double)]],
+    () => [() => 'n = $1, i = 5', [random.pick(big)]],
+    () => [() => 'd = $1, v = $2', [random.pick(double), random.pick(['x', '', null])]],
+    () => [() => 'p = $1, i = $2', [random.pick(['1.5', '99999999999999.9999', null]), random.pick(['7', null])]],
+  ]
+  const outcomes = { done: 0, refused: 0 }
+  for (let step = 0; step < 500; step++) {
+    const [set, values] = random.pick(steps)()
+    const id = random.int(0, 6)
+    const end = (sql: string) => `${sql} WHERE "Id" = $${values.length + 1}`
+    const made = await codeOf(client.query(end(`UPDATE t SET ${set((a, b) => `${a} + ${b}`)}`), [...values, id]))
+    // In parentheses it is an expression like any other.
+    const expected = await codeOf(client.query(end(`UPDATE same SET ${set((a, b) => `(${a} + ${b})`)}`), [...values, id]))
+    assert.is(made, expected, `step ${step}`)
+    outcomes[made === undefined ? 'done' : 'refused']++
+    const rows = (name: string) => rowsOf(client, `SELECT * FROM ${name} ORDER BY ALL`)
+    assert.equal(await rows('t'), await rows('same'), `step ${step}`)
+  }
+  assert.ok(outcomes.done > 200 && outcomes.refused > 50, JSON.stringify(outcomes))
+  await client.end()
+})
+
 test('a row whose columns have become others is not made of what they were', async () => {
   const client = await engine.connect()
   const consumer = await withoutTable(client)
@@ -192,6 +231,21 @@ test('a key that finds two rows: each has its image', async () => {
   await add('05')
   await add('5')
   await assertSame(client, consumer, 'one row each')
+  await client.end()
+})
+
+test('a key that finds two rows by its collation: each counts on from its own value', async () => {
+  const client = await engine.connect()
+  const consumer = await withoutTable(client)
+  await client.query('CREATE TABLE t (id VARCHAR COLLATE NOCASE PRIMARY KEY, n BIGINT)')
+  await client.query("INSERT INTO t VALUES ('a', 1)")
+  const add = () => client.query('UPDATE t SET n = n + 1 WHERE id = $1', ['a'])
+  await add()
+  await add()
+  await client.query("INSERT INTO t VALUES ('A', 100)")
+  assert.is((await add()).rowCount, 2)
+  assert.equal(await rowsOf(client, 'SELECT n FROM t ORDER BY n'), [['4'], ['101']])
+  await assertSame(client, consumer, 'two rows')
   await client.end()
 })
 
