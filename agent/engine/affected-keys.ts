@@ -73,12 +73,14 @@ export function namedRow(
   info: TableInfo,
   parameters: readonly Parameter[],
 ): AffectedRows | undefined {
-  const { text, where, from } = statement
+  const { text, where, from, qualifier } = statement
   if (where === undefined || from !== undefined) return undefined
+  const written = ({ start, end }: Token) => lowerCase(text.slice(start, end))
   const named: string[] = []
   const condition = tokensOf(statement.tokens, where)
   for (let at = 0; at < condition.length; ) {
-    if (condition[at + 1]?.text === '.') at += 2
+    // Before the point may stand a struct as well, whose field has the key's name.
+    if (condition[at + 1]?.text === '.' && written(condition[at] as Token) === lowerCase(qualifier)) at += 2
     if (!equality(condition, at)) return undefined
     named.push(lowerCase((condition[at] as Token).text))
     at += 4

@@ -35,6 +35,14 @@ const ranges: Partial<Record<ColumnType['kind'], readonly [bigint, bigint]>> = {
   UBIGINT: [0n, (1n << 64n) - 1n],
 }
 
+/** Whether a whole number is one of its type; values of other types are. */
+export function isInRange({ kind }: ColumnType, cell: Cell): boolean {
+  const range = ranges[kind]
+  if (range === undefined || cell === null) return true
+  const value = BigInt(cell as number | bigint)
+  return value >= range[0] && value <= range[1]
+}
+
 function sameType(one: ColumnType, other: ColumnType): boolean {
   // A DECIMAL in binary carries its own scale: DuckDB rescales it.
   return one.kind === other.kind && one.kind !== 'DECIMAL' && one.kind !== 'VARCHAR'

@@ -8,7 +8,7 @@
 
 import type { Cell, ColumnType } from '../journal/types.ts'
 import { columnIndex, type TableInfo } from './catalog.ts'
-import { cellFromText, cellOf, understood } from './certain-cells.ts'
+import { cellFromText, cellOf, isInRange, understood } from './certain-cells.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { cellText } from './row-conflicts.ts'
 import type { Statement } from './sql/statement.ts'
@@ -31,7 +31,7 @@ interface Assignment {
 interface Plan {
   readonly key: Constant
   readonly assignments: readonly Assignment[]
-  /** The statement with a parameter for each value, and one for the key; undefined where more than one row may have the key. */
+  /** The statement with a parameter for each value, and one for the key; undefined where it is no small one, or more than one row may have the key. */
   readonly outright: string | undefined
 }
 
@@ -46,6 +46,8 @@ export interface SimpleUpdate {
   outright(after: readonly Cell[]): { readonly sql: string; readonly parameters: readonly Parameter[] } | undefined
 }
 
+/** A statement that sets more takes its time to be planned. */
+const mostOutright = 100
 const counted = new Set<ColumnType['kind']>(['INTEGER', 'BIGINT', 'DOUBLE'])
 const plans = new WeakMap<Update, { readonly info: TableInfo; readonly plan: Plan | undefined }>()
 
@@ -87,16 +89,11 @@ export function simpleUpdate(statement: Update, info: TableInfo, parameters: rea
     outright(after) {
       const sql = plan.outright
       const set = plan.assignments.map(({ column }) => ({ type: columns[column]!.type, cell: after[column] as Cell }))
+      // DuckDB refuses a sum that is not in range.
       if (sql === undefined || !set.every(({ type, cell }) => isInRange(type, cell))) return undefined
       return { sql, parameters: [...set, { type: columns[primaryKey[0] as number]!.type, cell: key }] }
     },
   }
-}
-
-/** DuckDB refuses a sum that is not. */
-function isInRange({ kind }: ColumnType, cell: Cell): boolean {
-  if (kind === 'INTEGER') return cell === null || (cell as number) === ((cell as number) | 0)
-  return kind !== 'BIGINT' || cell === null || (cell as bigint) === BigInt.asIntN(64, cell as bigint)
 }
 
 function sum(one: Cell, other: Cell, negative: boolean): Cell {
@@ -105,22 +102,32 @@ function sum(one: Cell, other: Cell, negative: boolean): Cell {
   return negative ? (one as number) - (other as number) : (one as number) + (other as number)
 }
 
+/** Just `UPDATE name SET … WHERE key = value`: of what stands elsewhere (an alias, a qualifier, a field of a struct), DuckDB must say what it means, or that it is wrong. */
+function keyValue({ tokens, prefix, from, returning, set, where }: Update, { table }: TableInfo): readonly Token[] | undefined {
+  if (table.primaryKey.length !== 1 || prefix !== '' || from !== undefined || returning !== undefined || where === undefined)
+    return undefined
+  const target = tokens.slice(1, tokens.findIndex(({ start }) => start >= set.start) - 1)
+  const isName =
+    target.length % 2 === 1 && target.every(({ kind, text }, i) => (i % 2 === 1 ? text === '.' : kind === 'word' || kind === 'quoted'))
+  const [key, equals, ...value] = tokensOf(tokens, where)
+  const isKey = (key?.kind === 'word' || key?.kind === 'quoted') && columnIndex(table, key.text) === table.primaryKey[0]
+  return isName && isKey && equals?.text === '=' ? value : undefined
+}
+
 function planOf(statement: Update, info: TableInfo): Plan | undefined {
   const { table } = info
-  const { set, where, tokens } = statement
-  if (info.temporary || table.primaryKey.length !== 1 || statement.prefix !== '' || statement.from !== undefined) return undefined
-  if (statement.returning !== undefined || where === undefined) return undefined
-  const condition = tokensOf(tokens, where)
+  const value = keyValue(statement, info)
+  if (info.temporary || value === undefined) return undefined
   const used = new Set<number>()
-  const once = (value: Constant | undefined): Constant | undefined => {
-    if (value === undefined || !('parameter' in value)) return value
-    if (used.has(value.parameter)) return undefined
-    used.add(value.parameter)
-    return value
+  const once = (constant: Constant | undefined): Constant | undefined => {
+    if (constant === undefined || !('parameter' in constant)) return constant
+    if (used.has(constant.parameter)) return undefined
+    used.add(constant.parameter)
+    return constant
   }
-  const key = once(constant(condition.slice(-1)))
+  const key = once(constant(value))
   const assignments: Assignment[] = []
-  for (const item of separated(tokensOf(tokens, set), 0)) {
+  for (const item of separated(tokensOf(statement.tokens, statement.set), 0)) {
     const column = columnOf(item[0], info)
     if (column === undefined || item[1]?.text !== '=' || table.primaryKey.includes(column)) return undefined
     const { type, sqlType } = table.columns[column] as (typeof table.columns)[number]
@@ -129,23 +136,25 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
     const added = sign === '+' || sign === '-'
     const base = added ? columnOf(item[2], info) : undefined
     const rest = item.slice(added ? 4 : 2)
-    const value = once(constant(rest) ?? castParameter(rest, sqlType))
-    if (value === undefined) return undefined
+    const assigned = once(constant(rest) ?? castParameter(rest, sqlType))
+    if (assigned === undefined) return undefined
     if (added) {
       if (base === undefined || !counted.has(type.kind) || table.columns[base]?.type.kind !== type.kind) return undefined
       // A parameter of another type makes it another sum; one that is cast is of this type.
-      if ('parameter' in value && constant(rest) !== undefined) return undefined
-    } else if ('text' in value && !counted.has(type.kind)) return undefined
-    assignments.push({ column, base, negative: sign === '-', value })
+      if ('parameter' in assigned && constant(rest) !== undefined) return undefined
+    } else if ('text' in assigned && !counted.has(type.kind)) return undefined
+    assignments.push({ column, base, negative: sign === '-', value: assigned })
   }
   // A number as written finds a text by what it means.
   const keyType = table.columns[table.primaryKey[0] as number]?.type.kind
   if (key === undefined || ('text' in key && keyType !== 'INTEGER' && keyType !== 'BIGINT')) return undefined
+  const whole = keyType === 'INTEGER' || keyType === 'BIGINT'
+  // A text may be found by others, under a collation.
+  if (!whole || assignments.length > mostOutright) return { key, assignments, outright: undefined }
   const sets = assignments.map(({ column }, i) => `${quoteIdentifier(table.columns[column]!.name)} = $${i + 1}`)
   const keyName = quoteIdentifier(table.columns[table.primaryKey[0] as number]!.name)
   const sql = `UPDATE ${info.path} SET ${sets.join(', ')} WHERE ${keyName} = $${assignments.length + 1}`
-  // A text may be found by others, under a collation.
-  return { key, assignments, outright: keyType === 'INTEGER' || keyType === 'BIGINT' ? sql : undefined }
+  return { key, assignments, outright: sql }
 }
 
 function columnOf(token: Token | undefined, { table }: TableInfo): number | undefined {

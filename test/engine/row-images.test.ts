@@ -146,14 +146,18 @@ test('what is set outright is what DuckDB makes of the expressions, up to the en
     () => [() => 'p = $1, i = $2', [random.pick(['1.5', '99999999999999.9999', null]), random.pick(['7', null])]],
   ]
   const outcomes = { done: 0, refused: 0 }
+  let counted: (number | null)[] = []
+  const attempt = (sql: string, values: unknown[]) => codeOf(client.query(sql, values).then(({ rowCount }) => void counted.push(rowCount)))
   for (let step = 0; step < 500; step++) {
     const [set, values] = random.pick(steps)()
     const id = random.int(0, 6)
     const end = (sql: string) => `${sql} WHERE "Id" = $${values.length + 1}`
-    const made = await codeOf(client.query(end(`UPDATE t SET ${set((a, b) => `${a} + ${b}`)}`), [...values, id]))
+    counted = []
+    const made = await attempt(end(`UPDATE t SET ${set((a, b) => `${a} + ${b}`)}`), [...values, id])
     // In parentheses it is an expression like any other.
-    const expected = await codeOf(client.query(end(`UPDATE same SET ${set((a, b) => `(${a} + ${b})`)}`), [...values, id]))
+    const expected = await attempt(end(`UPDATE same SET ${set((a, b) => `(${a} + ${b})`)}`), [...values, id])
     assert.is(made, expected, `step ${step}`)
+    assert.is(counted[0], counted[1], `step ${step}`)
     outcomes[made === undefined ? 'done' : 'refused']++
     const rows = (name: string) => rowsOf(client, `SELECT * FROM ${name} ORDER BY ALL`)
     assert.equal(await rows('t'), await rows('same'), `step ${step}`)
@@ -246,6 +250,60 @@ test('a key that finds two rows by its collation: each counts on from its own va
   assert.is((await add()).rowCount, 2)
   assert.equal(await rowsOf(client, 'SELECT n FROM t ORDER BY n'), [['4'], ['101']])
   await assertSame(client, consumer, 'two rows')
+  await client.end()
+})
+
+test('a field of a struct is not the key that has its name', async () => {
+  const client = await engine.connect()
+  const consumer = await withoutTable(client)
+  await client.query('CREATE TABLE t (id BIGINT PRIMARY KEY, n BIGINT, parent STRUCT(id BIGINT))')
+  await client.query("INSERT INTO t VALUES (5, 0, {'id': 1}), (6, 0, {'id': 5}), (7, 0, {'id': 5}), (8, 0, {'id': 8})")
+  const images = () => rowsOf(client, 'SELECT id, n, parent.id FROM t ORDER BY id')
+  const journaled = () => {
+    consumer.take()
+    return [...consumer.rows.keys()].sort()
+  }
+  await client.query('UPDATE t SET n = n + 1 WHERE id = 5')
+  await client.query('UPDATE t SET n = n + 1 WHERE t.id = 5')
+  assert.is((await client.query('UPDATE t SET n = n + 10 WHERE parent.id = 5')).rowCount, 2)
+  assert.is((await client.query('UPDATE t SET n = n + 10 WHERE parent.id = $1', [8])).rowCount, 1)
+  assert.is((await client.query("UPDATE t SET parent = {'id': 9} WHERE parent.id = 5")).rowCount, 2)
+  const expected = [
+    ['5', '2', '1'],
+    ['6', '10', '9'],
+    ['7', '10', '9'],
+    ['8', '10', '8'],
+  ]
+  assert.equal(await images(), expected)
+  assert.is((await client.query('DELETE FROM t WHERE parent.id = 8')).rowCount, 1)
+  assert.equal(journaled(), ['5', '6', '7'])
+  await engine.restart()
+  await client.end().catch(() => {})
+  const again = await engine.connect()
+  assert.equal(await rowsOf(again, 'SELECT id, n, parent.id FROM t ORDER BY id'), expected.slice(0, 3))
+  await again.end()
+})
+
+test('what DuckDB would refuse is refused, whether the row is known or not', async () => {
+  const client = await engine.connect()
+  await withoutTable(client)
+  await client.query('CREATE TABLE t (id INTEGER PRIMARY KEY, n BIGINT); CREATE TABLE u (n BIGINT); INSERT INTO t VALUES (5, 0), (6, 0)')
+  await client.query('UPDATE t SET n = n + 1 WHERE id = 5')
+  for (const [target, condition] of [
+    ['t AS x', 't.id'],
+    ['t', 'nosuch.id'],
+    ['t, u', 'id'],
+    ['t AS', 'id'],
+    ['t a b c', 'id'],
+  ]) {
+    const code = (id: number) => codeOf(client.query(`UPDATE ${target} SET n = n + 1 WHERE ${condition} = ${id}`))
+    const known = await code(5)
+    assert.match(known ?? 'accepted', /^42/, `${target} … ${condition}`)
+    assert.is(known, await code(6))
+  }
+  assert.is((await client.query('UPDATE t AS x SET n = n + 1 WHERE x.id = 5')).rowCount, 1)
+  assert.equal(await rowsOf(client, 'SELECT n FROM t ORDER BY id'), [['2'], ['0']])
+  await client.query('DROP TABLE u')
   await client.end()
 })
 
