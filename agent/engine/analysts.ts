@@ -7,12 +7,15 @@
  * these that has nothing else to do takes tasks of anybody's while nothing commits, or where processors are idle anyway.
  */
 
+import { waitUntil } from '../clock.ts'
 import { type Laborer, type Order, type Report, taskState } from './task-thread.ts'
 
 /** ms; a task of DuckDB's, 100,000 rows, may take as long. */
 const slice = 5
 /** ms until one looks again for a query of which others do all that there is to be done. */
 const pause = 1
+/** ms that a query waits for the first thread at most. */
+const patience = 5_000
 /** Most threads are for slices, of which as many run as there are cores. A fetch that has to look long for its next rows cannot be put off; it must not keep all. */
 const leastThreads = 4
 
@@ -56,6 +59,12 @@ export class Analysts {
   /** False until the first thread has started, which `begin` sees to: until then, and without any, queries run where all else does. */
   get ready(): boolean {
     return this.#threads > 0
+  }
+
+  /** Resolves when the first thread has started, or will not. */
+  async started(signal: AbortSignal | undefined): Promise<void> {
+    this.begin()
+    await waitUntil(() => this.ready || this.#hopeless, { deadline: patience, every: 5, signal })
   }
 
   /** Starts a thread, if there may be one more. */

@@ -87,7 +87,13 @@ export class Executor {
       const { signal } = this.#interruption
       signal?.throwIfAborted()
       if (brief) return await kept.statement.runBriefly()
-      if (query && kept.quick !== true && this.#analysts.ready && this.connection.isFree) {
+      const large = query && kept.quick !== true
+      // One at a time runs where all else does, until there is a thread: several would leave nothing for who commits.
+      if (large && !this.#analysts.ready && this.#slots.queries.isUsed) {
+        await this.#analysts.started(signal)
+        signal?.throwIfAborted()
+      }
+      if (large && this.#analysts.ready && this.connection.isFree) {
         begun?.()
         const { result, ms } = await kept.statement.analyse(this.#analysts)
         kept.quick = keep && ms < quickly

@@ -4,11 +4,18 @@
  */
 
 export class Slots {
+  #count: number
   #free: number
   #waiting: (() => void)[] = []
 
   constructor(count: number) {
+    this.#count = count
     this.#free = count
+  }
+
+  /** Something runs. */
+  get isUsed(): boolean {
+    return this.#free < this.#count
   }
 
   /** Runs `work` when there is a slot. Throws the signal's reason when it aborts before that. */

@@ -69,6 +69,25 @@ function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
+test('whoever waits for the first thread goes on when it is there, or will not be, or when it is to stop', async () => {
+  const first = Promise.withResolvers<void>()
+  const unready = (started: Promise<void>) =>
+    new Threads({ start: () => ({ started, obey: () => Promise.reject(new Error('no orders')) }) })
+  const threads = unready(first.promise)
+  const stop = new AbortController()
+  const waits = [threads.analysts.started(undefined), threads.analysts.started(stop.signal)]
+  stop.abort()
+  await waits[1]
+  assert.not(threads.analysts.ready)
+  first.resolve()
+  await waits[0]
+  assert.ok(threads.analysts.ready)
+  const failed = unready(Promise.reject(new Error('no memory')))
+  await failed.analysts.started(undefined)
+  assert.not(failed.analysts.ready)
+  assert.equal(failed.failures, ['no memory'])
+})
+
 async function begun(options: Partial<AnalystsOptions> = {}): Promise<Threads> {
   const threads = new Threads(options)
   assert.not(threads.analysts.ready)
