@@ -11,6 +11,7 @@ export const idle: Row = {
   title: 'idle: agent + engine + spare engine',
   async measure(stage) {
     const seconds = stage.options.quick ? 0.5 : Math.max(10, stage.options.seconds)
+    const settled = stage.options.quick ? 0.5 : settling
     const daemonguard = await stage.daemonguard({ agent: true })
     const cpu: number[] = []
     const together: number[] = []
@@ -18,7 +19,7 @@ export const idle: Row = {
     try {
       await daemonguard.spareWaits()
       const { pids } = daemonguard
-      await systemClock.sleep((stage.options.quick ? 0.5 : settling) * 1000)
+      await systemClock.sleep(settled * 1000)
       await stage.rounds(async () => {
         const before = sum(pids.map(cpuSeconds))
         await systemClock.sleep(seconds * 1000)
@@ -31,7 +32,7 @@ export const idle: Row = {
       await daemonguard.end()
     }
     return {
-      settings: `default plugins, ${seconds} s a round, from ${settling} s after the start on`,
+      settings: `default plugins, ${seconds} s a round, from ${settled} s after the start on`,
       measures: [
         { what: 'CPU', unit: '% of a core', values: cpu, goal: { most: 1 } },
         // Of the machine's memory: the executable's pages are there once, though all three processes have them.
@@ -42,10 +43,16 @@ export const idle: Row = {
   },
 }
 
-/** Of its living threads, to the nanosecond: the ticks of /proc/PID/stat are of 10 ms, the 1 % of a core that is wanted is ten of them. */
+/** Of its threads, to the nanosecond: the ticks of /proc/PID/stat are of 10 ms, the 1 % of a core that is wanted is ten of them. */
 function cpuSeconds(pid: number): number {
-  const threads = fs.readdirSync(`/proc/${pid}/task`)
-  return sum(threads.map((thread) => Number(fs.readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e9))
+  const nanoseconds = (thread: string) => {
+    try {
+      return Number(fs.readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0])
+    } catch {
+      return 0 // It has ended meanwhile.
+    }
+  }
+  return sum(fs.readdirSync(`/proc/${pid}/task`).map(nanoseconds)) / 1e9
 }
 
 /** MB. */
