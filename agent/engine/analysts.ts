@@ -14,6 +14,8 @@ import { type Laborer, type Order, type Report, taskState } from './task-thread.
 const slice = 5
 /** ms until one looks again for a query of which others do all that there is to be done. */
 const pause = 1
+/** ms that rows wait for commits at most: whoever commits meets the event loop half a dozen times, and would wait for a piece of them each time. */
+const longestPause = 4
 /** ms that a query waits for the first thread at most. */
 const patience = 5_000
 /** Most threads are for slices, of which as many run as there are cores. A fetch that has to look long for its next rows cannot be put off; it must not keep all. */
@@ -32,6 +34,8 @@ export interface AnalystsOptions {
   start(waiting: Int32Array): Laborer
   /** Whether anything has been committed lately. */
   isBusy(): boolean
+  /** Whether a commit is under way, or not durable yet. */
+  isCommitting(): boolean
   /** There is one thread less. */
   failed(error: Error): void
 }
@@ -121,16 +125,22 @@ export class Analysts {
     this.#statements--
   }
 
-  /** Resolves when a piece of a query's rows may be handled on the event loop: one in each of its rounds, so that others have theirs in between. */
+  /** Resolves when a piece of a query's rows may be handled on the event loop: one in each of its rounds, so that others have theirs in between, and none while somebody commits, but for a few. */
   turn(): Promise<void> {
     return new Promise((resolve) => {
-      if (this.#turns.push(resolve) === 1) setImmediate(() => this.#giveTurn())
+      if (this.#turns.push(resolve) === 1) this.#nextTurn()
     })
+  }
+
+  /** `waited`: ms, about. */
+  #nextTurn(waited = 0): void {
+    if (waited >= longestPause || !this.#options.isCommitting()) setImmediate(() => this.#giveTurn())
+    else setTimeout(() => this.#nextTurn(waited + 1), 1)
   }
 
   #giveTurn(): void {
     this.#turns.shift()?.()
-    if (this.#turns.length > 0) setImmediate(() => this.#giveTurn())
+    if (this.#turns.length > 0) this.#nextTurn()
   }
 
   #do(order: Order, jobs: Job[]): Promise<Report> {

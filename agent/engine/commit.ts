@@ -59,6 +59,12 @@ export class CommitPipeline {
     return this.#committedAt
   }
 
+  /** A commit is under way, or not durable yet. */
+  get isCommitting(): boolean {
+    const { writer } = this.#options
+    return this.#current !== undefined || writer.durableSeq < writer.nextSeq - 1
+  }
+
   get writer(): JournalWriter {
     return this.#options.writer
   }

@@ -159,6 +159,7 @@ class Engine {
       cores: config.engine.cpu_cores,
       database: database.address,
       start: (waiting) => new TaskThread(waiting),
+      isCommitting: () => pipeline.isCommitting,
       isBusy: () => performance.now() - pipeline.committedAt < busy,
       failed: (error) => log.warn(`a thread for queries is missing: ${messageOf(error)}`),
     })

@@ -20,6 +20,7 @@ class Threads {
   readonly analysts: Analysts
   readonly failures: string[] = []
   isBusy = true
+  isCommitting = false
   /** What a thread sees: how many orders wait. */
   waiting: Int32Array = new Int32Array(1)
 
@@ -29,6 +30,7 @@ class Threads {
       database: 99n,
       start: (waiting) => this.#start(waiting),
       isBusy: () => this.isBusy,
+      isCommitting: () => this.isCommitting,
       failed: (error) => this.failures.push(error.message),
       ...options,
     })
@@ -68,6 +70,25 @@ class Threads {
 function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
+
+test('rows wait for a commit that is under way, and for one that does not end no longer than a few milliseconds each', async () => {
+  const threads = new Threads()
+  let turns = 0
+  const take = () => threads.analysts.turn().then(() => void turns++)
+  await Promise.all([take(), take()])
+  assert.is(turns, 2)
+  threads.isCommitting = true
+  const waiting = [take(), take()]
+  await settled()
+  assert.is(turns, 2, 'none beside a commit')
+  threads.isCommitting = false
+  await Promise.all(waiting)
+  threads.isCommitting = true
+  const began = performance.now()
+  await Promise.all([take(), take(), take()])
+  assert.is(turns, 7)
+  assert.ok(performance.now() - began >= 3 * 3, 'each has waited')
+})
 
 test('whoever waits for the first thread goes on when it is there, or will not be, or when it is to stop', async () => {
   const first = Promise.withResolvers<void>()
