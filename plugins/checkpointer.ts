@@ -108,7 +108,7 @@ export default definePlugin({
       try {
         const signal = AbortSignal.any([stopping.signal, engineGone.signal])
         // Cron may make one meanwhile.
-        while (isDue() && early() > 0) await ctx.clock.sleep(early(), signal)
+        while (!signal.aborted && isDue() && early() > 0) await ctx.clock.sleep(early(), signal)
       } finally {
         spacing = false
       }

@@ -14,9 +14,11 @@ import { type Laborer, type Order, type Report, taskState } from './task-thread.
 const slice = 5
 /** ms until one looks again for a query of which others do all that there is to be done. */
 const pause = 1
-/** ms that rows wait for commits at most: whoever commits meets the event loop half a dozen times, and would wait for a piece of them each time. */
+/** ms between two pieces of rows while somebody commits: whoever does meets the event loop half a dozen times, and would wait for a piece each time. */
 const longestPause = 4
-/** ms that a query waits for the first thread at most. */
+/** ms that a piece waits for commits at most, however many readers there are. */
+const longestWait = 40
+/** ms that queries wait for the first thread at most, all together. */
 const patience = 5_000
 /** Most threads are for slices, of which as many run as there are cores. A fetch that has to look long for its next rows cannot be put off; it must not keep all. */
 const leastThreads = 4
@@ -24,6 +26,15 @@ const leastThreads = 4
 interface Job {
   readonly order: Order
   readonly reported: PromiseWithResolvers<Report>
+}
+
+/** Of a piece of a query's rows, to be handled on the event loop. */
+interface Turn {
+  /** Asked for, `performance.now()`. */
+  readonly since: number
+  /** Whoever waits for it may be in the way of others. */
+  readonly urgent: boolean
+  give(): void
 }
 
 export interface AnalystsOptions {
@@ -45,6 +56,8 @@ export class Analysts {
   #idle: Laborer[] = []
   #threads = 0
   #starting = false
+  /** By when the first thread has started, or nobody waits for it any more; `performance.now()`. */
+  #expected: number | undefined
   /** A thread could not be started: no other one can. */
   #hopeless = false
   #fresh: Job[] = []
@@ -53,7 +66,7 @@ export class Analysts {
   #statements = 0
   #slices = 0
   #helpers = 0
-  #turns: (() => void)[] = []
+  #turns: Turn[] = []
   #waiting = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
   constructor(options: AnalystsOptions) {
@@ -68,27 +81,31 @@ export class Analysts {
   /** Resolves when the first thread has started, or will not. */
   async started(signal: AbortSignal | undefined): Promise<void> {
     this.begin()
-    await waitUntil(() => this.ready || this.#hopeless, { deadline: patience, every: 5, signal })
+    this.#expected ??= performance.now() + patience
+    await waitUntil(() => this.ready || this.#hopeless, { deadline: this.#expected - performance.now(), every: 5, signal })
   }
 
   /** Starts a thread, if there may be one more. */
   begin(): void {
     if (this.#hopeless || this.#starting || this.#threads >= Math.max(this.#options.cores, leastThreads)) return
     this.#starting = true
-    const thread = this.#options.start(this.#waiting)
-    thread.started.then(
-      () => {
+    const failed = (error: Error) => {
+      this.#hopeless = true
+      this.#starting = false
+      this.#lost(error)
+    }
+    try {
+      const thread = this.#options.start(this.#waiting)
+      thread.started.then(() => {
         this.#threads++
         this.#idle.push(thread)
         this.#starting = false
         this.#next()
-      },
-      (error) => {
-        this.#hopeless = true
-        this.#starting = false
-        this.#lost(error)
-      },
-    )
+      }, failed)
+    } catch (error) {
+      // The system gives no more threads.
+      failed(error as Error)
+    }
   }
 
   /** Works for a query that has begun (duckdb_pending_result) until it has rows, or an error: `taskState`; with the ms that it took. */
@@ -125,21 +142,29 @@ export class Analysts {
     this.#statements--
   }
 
-  /** Resolves when a piece of a query's rows may be handled on the event loop: one in each of its rounds, so that others have theirs in between, and none while somebody commits, but for a few. */
-  turn(): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#turns.push(resolve) === 1) this.#nextTurn()
+  /**
+   * Resolves when a piece of a query's rows may be handled on the event loop: one in each of its rounds, so that others have theirs in between, and, but for what
+   * is `urgent`, few while somebody commits.
+   */
+  turn(urgent: boolean): Promise<void> {
+    return new Promise((give) => {
+      const turn = { since: performance.now(), urgent, give }
+      if (urgent) this.#turns.unshift(turn)
+      else this.#turns.push(turn)
+      if (this.#turns.length === 1) this.#nextTurn()
     })
   }
 
-  /** `waited`: ms, about. */
-  #nextTurn(waited = 0): void {
-    if (waited >= longestPause || !this.#options.isCommitting()) setImmediate(() => this.#giveTurn())
-    else setTimeout(() => this.#nextTurn(waited + 1), 1)
+  #nextTurn(begun = performance.now()): void {
+    const [first] = this.#turns
+    const now = performance.now()
+    const waits = first?.urgent === false && now - begun < longestPause && now - first.since < longestWait && this.#options.isCommitting()
+    if (waits) setTimeout(() => this.#nextTurn(begun), 1)
+    else setImmediate(() => this.#giveTurn())
   }
 
   #giveTurn(): void {
-    this.#turns.shift()?.()
+    this.#turns.shift()?.give()
     if (this.#turns.length > 0) this.#nextTurn()
   }
 

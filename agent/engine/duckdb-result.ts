@@ -52,7 +52,7 @@ export class Result {
   /** True when the statement answers with rows, not with a count of changes. */
   readonly hasRows: boolean
   #source: Source
-  #turn: (() => Promise<void>) | undefined
+  #turn: ((urgent: boolean) => Promise<void>) | undefined
   #readers: ((value: DuckDBValue) => Cell)[]
   #numbers: (NumberReader | undefined)[]
   /** The next chunk, which DuckDB is at work on beforehand. */
@@ -63,7 +63,7 @@ export class Result {
   /** Rows that are handed out at a time: fewer where their values are large. Undefined before the first ones are seen. */
   #together: number | undefined
 
-  private constructor(result: DuckDBResult, source: Source, turn?: () => Promise<void>) {
+  private constructor(result: DuckDBResult, source: Source, turn?: (urgent: boolean) => Promise<void>) {
     this.columns = Array.from({ length: result.columnCount }, (_, i) => ({
       name: result.columnName(i),
       type: columnType(result.columnType(i)),
@@ -88,8 +88,8 @@ export class Result {
     return new Result(result, () => chunks.shift() ?? null)
   }
 
-  /** Of rows that come as they are fetched. Larger pieces of them wait for their `turn` on the event loop. */
-  static streamed(result: DuckDBResult, fetch: Source, turn?: () => Promise<void>): Result {
+  /** Of rows that come as they are fetched. Larger pieces of them wait for their `turn` on the event loop, which is urgent where no client reads them but another statement waits. */
+  static streamed(result: DuckDBResult, fetch: Source, turn?: (urgent: boolean) => Promise<void>): Result {
     return new Result(result, fetch, turn)
   }
 
@@ -124,7 +124,7 @@ export class Result {
       this.#chunk = null
       return null
     }
-    if (there > fewRows) await this.#turn?.()
+    if (there > fewRows) await this.#turn?.(!forWire)
     const width = this.columns.length
     this.#together ??= there <= fewRows ? chunkRows : togetherOf(bytesOfRow(this.#read(chunk, 0, fewRows, false)), width)
     const start = this.#given

@@ -115,7 +115,7 @@ export class PreparedStatement {
     if (state === taskState.error) throw new Error(duckdb.pending_error(handle))
     const result = await pending.getResult()
     if (result instanceof DuckDBMaterializedResult) return { result: Result.materialized(result), ms }
-    return { result: Result.streamed(result, fetching(analysts, result), () => analysts.turn()), ms }
+    return { result: Result.streamed(result, fetching(analysts, result), (urgent) => analysts.turn(urgent)), ms }
   }
 
   close(): void {

@@ -89,8 +89,8 @@ export function simpleUpdate(statement: Update, info: TableInfo, parameters: rea
     outright(after) {
       const sql = plan.outright
       const set = plan.assignments.map(({ column }) => ({ type: columns[column]!.type, cell: after[column] as Cell }))
-      // DuckDB refuses a sum that is not in range.
-      if (sql === undefined || !set.every(({ type, cell }) => isInRange(type, cell))) return undefined
+      // What has parameters DuckDB has read itself (Parse), reserved words and all; and it refuses a sum that is not in range.
+      if (sql === undefined || parameters.length === 0 || !set.every(({ type, cell }) => isInRange(type, cell))) return undefined
       return { sql, parameters: [...set, { type: columns[primaryKey[0] as number]!.type, cell: key }] }
     },
   }

@@ -74,7 +74,7 @@ function settled(): Promise<void> {
 test('rows wait for a commit that is under way, and for one that does not end no longer than a few milliseconds each', async () => {
   const threads = new Threads()
   let turns = 0
-  const take = () => threads.analysts.turn().then(() => void turns++)
+  const take = (urgent = false) => threads.analysts.turn(urgent).then(() => void turns++)
   await Promise.all([take(), take()])
   assert.is(turns, 2)
   threads.isCommitting = true
@@ -88,6 +88,13 @@ test('rows wait for a commit that is under way, and for one that does not end no
   await Promise.all([take(), take(), take()])
   assert.is(turns, 7)
   assert.ok(performance.now() - began >= 3 * 3, 'each has waited')
+  // However many wait, each does so for a while only; a piece that another statement needs not at all.
+  const many = Array.from({ length: 400 }, () => take())
+  await take(true)
+  assert.is(turns, 8)
+  const since = performance.now()
+  await Promise.all(many)
+  assert.ok(performance.now() - since < 1000, 'not each behind all others')
 })
 
 test('whoever waits for the first thread goes on when it is there, or will not be, or when it is to stop', async () => {
@@ -107,6 +114,13 @@ test('whoever waits for the first thread goes on when it is there, or will not b
   await failed.analysts.started(undefined)
   assert.not(failed.analysts.ready)
   assert.equal(failed.failures, ['no memory'])
+  const refused = new Threads({
+    start: () => {
+      throw new Error('no more threads')
+    },
+  })
+  await refused.analysts.started(undefined)
+  assert.equal([refused.failures, refused.analysts.ready], [['no more threads'], false])
 })
 
 async function begun(options: Partial<AnalystsOptions> = {}): Promise<Threads> {
@@ -234,7 +248,7 @@ test('a thread that is lost fails its query, and the last one those that wait', 
 test('rows are handled one piece in each round of the event loop', async () => {
   const { analysts } = new Threads()
   const seen: string[] = []
-  const turns = ['a', 'b'].map((name) => analysts.turn().then(() => seen.push(name)))
+  const turns = ['a', 'b'].map((name) => analysts.turn(false).then(() => seen.push(name)))
   await settled()
   seen.push('others')
   await Promise.all(turns)
