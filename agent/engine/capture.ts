@@ -210,18 +210,18 @@ async function applySimply(
 ): Promise<Captured | undefined> {
   const { transaction, images } = context
   const before = simple === undefined ? undefined : images.before(transaction, info.table, simple.key)
-  const named = simple === undefined || before === undefined ? undefined : namedRow(context.executor, statement, info, simple.parameters)
-  if (simple === undefined || before === undefined || named === undefined) return undefined
-  lockReferenced(context, info, changed)
+  if (simple === undefined || before === undefined) return undefined
   const after = simple.apply(before)
-  const outright = simple.outright(after)
-  const { rowsChanged } = await (outright === undefined
-    ? named.run(restrictedUpdate(statement, named))
-    : context.executor.run(outright.sql, outright.parameters, { brief: true }))
+  const way = simple.outright(after) ?? namedRow(context.executor, statement, info, simple.parameters)
+  if (way === undefined) return undefined
+  lockReferenced(context, info, changed)
+  const { rowsChanged } = await ('sql' in way
+    ? context.executor.run(way.sql, way.parameters, { brief: true })
+    : way.run(restrictedUpdate(statement, way)))
   if (rowsChanged === 0) return { count: 0, returned: undefined }
   // The key's column may find others as well: a collation, a comparison of numbers.
-  if (rowsChanged > 1) {
-    const { count } = await journalChanged(context, statement, info, named, changed, false)
+  if (rowsChanged > 1 && !('sql' in way)) {
+    const { count } = await journalChanged(context, statement, info, way, changed, false)
     return { count, returned: undefined }
   }
   transaction.add({ kind: 'update', table: info.table, rows: { count: 1, columns: after.map((cell) => [cell]) }, changed })

@@ -57,11 +57,10 @@ export function cellOf({ type, sqlType }: Column, parameter: Parameter | undefin
 
 /** The value that text means beyond doubt, as DuckDB would cast it; undefined where that is for DuckDB to decide. */
 export function cellFromText(type: ColumnType, sqlType: string, text: string): Cell | undefined {
-  const range = ranges[type.kind]
-  if (range !== undefined) {
+  if (ranges[type.kind] !== undefined) {
     if (!/^-?\d{1,20}$/.test(text)) return undefined
     const value = BigInt(text)
-    if (value < range[0] || value > range[1]) return undefined
+    if (!isInRange(type, value)) return undefined
     return type.kind === 'BIGINT' || type.kind === 'UBIGINT' ? value : Number(value)
   }
   switch (type.kind) {

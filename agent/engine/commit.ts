@@ -163,10 +163,10 @@ export class CommitPipeline {
    * counts: others see it before its promise resolves.
    */
   barrier(): Promise<void> | undefined {
+    if (!this.isCommitting) return undefined
     const { writer } = this.#options
-    if (this.#current !== undefined) return this.#current.then(() => writer.durable(writer.nextSeq - 1))
-    const last = writer.nextSeq - 1
-    return last <= writer.durableSeq ? undefined : writer.durable(last)
+    const durable = () => writer.durable(writer.nextSeq - 1)
+    return this.#current === undefined ? durable() : this.#current.then(durable)
   }
 
   async #rollback(connection: Connection): Promise<void> {

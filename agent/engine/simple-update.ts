@@ -145,16 +145,15 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
     } else if ('text' in assigned && !counted.has(type.kind)) return undefined
     assignments.push({ column, base, negative: sign === '-', value: assigned })
   }
+  const { name, type } = table.columns[table.primaryKey[0] as number]!
+  const whole = type.kind === 'INTEGER' || type.kind === 'BIGINT'
   // A number as written finds a text by what it means.
-  const keyType = table.columns[table.primaryKey[0] as number]?.type.kind
-  if (key === undefined || ('text' in key && keyType !== 'INTEGER' && keyType !== 'BIGINT')) return undefined
-  const whole = keyType === 'INTEGER' || keyType === 'BIGINT'
+  if (key === undefined || ('text' in key && !whole)) return undefined
   // A text may be found by others, under a collation.
   if (!whole || assignments.length > mostOutright) return { key, assignments, outright: undefined }
   const sets = assignments.map(({ column }, i) => `${quoteIdentifier(table.columns[column]!.name)} = $${i + 1}`)
-  const keyName = quoteIdentifier(table.columns[table.primaryKey[0] as number]!.name)
-  const sql = `UPDATE ${info.path} SET ${sets.join(', ')} WHERE ${keyName} = $${assignments.length + 1}`
-  return { key, assignments, outright: sql }
+  const outright = `UPDATE ${info.path} SET ${sets.join(', ')} WHERE ${quoteIdentifier(name)} = $${assignments.length + 1}`
+  return { key, assignments, outright }
 }
 
 function columnOf(token: Token | undefined, { table }: TableInfo): number | undefined {

@@ -8,7 +8,6 @@ import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { systemClock } from '../../agent/clock.ts'
-import { EngineClient } from '../../agent/engine-client.ts'
 import { TestEngine } from '../support/engine.ts'
 import { spawnChild } from '../support/process.ts'
 import { temporaryDirectory } from '../support/temp.ts'
@@ -79,8 +78,7 @@ test('eight clients of pgbench keep their books through every kill', async () =>
     const checkpointer = async () => {
       while (systemClock.monotonic() < until) {
         try {
-          const engine = await EngineClient.connect(path.join(guarded.data, 'control.sock'))
-          await engine.checkpoint().finally(() => engine.close())
+          await guarded.control((engine) => engine.checkpoint())
           checkpoints++
         } catch {
           // The engine was killed, or is not there yet.

@@ -3,7 +3,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { askAgent } from '../../../agent/agent-control.ts'
-import { EngineClient } from '../../../agent/engine-client.ts'
 import { Guarded } from '../../fault/support/guarded.ts'
 import { waitFor } from '../../support/wait.ts'
 import { psql, type WirePeer } from '../clients.ts'
@@ -68,16 +67,6 @@ export class DaemonGuard implements WirePeer {
     } catch (error) {
       await guarded.end()
       throw error
-    }
-  }
-
-  /** One call over the engine's control socket. */
-  async control<T>(call: (engine: EngineClient) => Promise<T>): Promise<T> {
-    const engine = await EngineClient.connect(path.join(this.guarded.data, 'control.sock'))
-    try {
-      return await call(engine)
-    } finally {
-      engine.close()
     }
   }
 

@@ -37,7 +37,7 @@ export const interference: Row = {
       }
     }
     const maintain = async () => {
-      await daemonguard.control((engine) => engine.checkpoint())
+      await daemonguard.guarded.control((engine) => engine.checkpoint())
       await daemonguard.ask('scan')
       await daemonguard.ask('snapshot')
       done.maintenance++

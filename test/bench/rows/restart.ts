@@ -57,7 +57,7 @@ export const restart: Row = {
 type Kind = 'inserts' | 'transactions'
 
 async function restartGuarded(daemonguard: DaemonGuard, kind: Kind, transactions: number, expected: number): Promise<number> {
-  await daemonguard.control((engine) => engine.checkpoint())
+  await daemonguard.guarded.control((engine) => engine.checkpoint())
   await pgbench(daemonguard, {
     script: kind === 'inserts' ? insertScript : transactionScript,
     clients,

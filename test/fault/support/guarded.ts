@@ -6,6 +6,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import pg from 'pg'
+import { EngineClient } from '../../../agent/engine-client.ts'
 import type { StatusReport } from '../../../agent/status-report.ts'
 import { onExit } from '../../support/cleanup.ts'
 import { freePort } from '../../support/ports.ts'
@@ -186,6 +187,16 @@ export class Guarded {
     client.on('error', () => {}) // the query under way, or the next one, rejects as well
     await client.connect()
     return client
+  }
+
+  /** One call over the engine's control socket. */
+  async control<T>(call: (engine: EngineClient) => Promise<T>): Promise<T> {
+    const engine = await EngineClient.connect(path.join(this.data, 'control.sock'))
+    try {
+      return await call(engine)
+    } finally {
+      engine.close()
+    }
   }
 
   /** Runs statements on a connection of their own; resolves with the rows of the last one, as arrays of texts. */
