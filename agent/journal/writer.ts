@@ -5,19 +5,15 @@
  * It may be met at the start as well: a writer without a segment takes nothing, and begins by itself once there is space.
  */
 
-import fs from 'node:fs'
-import path from 'node:path'
-import { cutOpen, ensureDirectory, openForWriting, removeDurably, syncData, syncDirectory, syncOpen, writeAll } from '../disk.ts'
+import { ensureDirectory, syncData, writeAll } from '../disk.ts'
 import { codeOf, DaemonGuardError, isDiskFull, messageOf } from '../errors.ts'
 import { step } from '../step.ts'
 import { DurableMark } from './mark.ts'
+import { OpenSegment } from './open-segment.ts'
 import { batchBytesOf, type EncodedTransaction, encodeBatch, maxBatchBytes, stamp } from './record.ts'
-import { currentBootId, encodeSegmentHeader, segmentHeaderBytes, segmentName } from './segment.ts'
+import { currentBootId, segmentHeaderBytes } from './segment.ts'
 import { type SpillSource, SpillWriter } from './spill.ts'
 
-/** Step in which space is allocated ahead of the journal's end. */
-const allocationBytes = 1 << 20
-const zeros = new Uint8Array(allocationBytes)
 /** Pauses between attempts to get room on a full disk; they double. */
 const firstPauseMs = 250
 const longestPauseMs = 4_000
@@ -43,23 +39,9 @@ export interface JournalWriterOptions {
   onFailure: (error: Error) => void
 }
 
-interface Segment {
-  readonly file: string
-  readonly firstSeq: number
-  readonly fd: number
-  /** End of what was handed to the flusher, in bytes. */
-  written: number
-  /** End of what is durable. */
-  durable: number
-  /** End of the zero-filled space. */
-  allocated: number
-  /** Upper bound of the bytes that are queued for it. */
-  queued: number
-}
-
 interface QueuedTransaction {
   readonly seq: number
-  readonly segment: Segment
+  readonly segment: OpenSegment
   readonly encoded: EncodedTransaction
   /** Upper bound of its bytes, as reserved. */
   readonly bytes: number
@@ -75,11 +57,11 @@ export class JournalWriter implements SpillSource {
   #options: JournalWriterOptions
   #mark: DurableMark | undefined
   /** The one that appends go to; undefined until the disk had room for the first. */
-  #segment: Segment | undefined
+  #segment: OpenSegment | undefined
   #shortage: string | null = null
   #retry: NodeJS.Timeout | undefined
   /** Earlier ones that are still to be written to their end and sealed, in order. */
-  #retiring: Segment[] = []
+  #retiring: OpenSegment[] = []
   #nextSeq: number
   #durableSeq: number
   #queue: QueuedTransaction[] = []
@@ -152,10 +134,9 @@ export class JournalWriter implements SpillSource {
   /** Room for so many bytes in the segment that appends go to. */
   #makeRoom(bytes: number): void {
     const begun = this.#segment ?? this.#begin()
-    const isFull = begun.written + begun.queued > (this.#options.segmentBytes ?? defaultSegmentBytes)
+    const isFull = begun.end > (this.#options.segmentBytes ?? defaultSegmentBytes)
     const segment = isFull ? this.#rotate(begun) : begun
-    const needed = segment.written + segment.queued + bytes
-    if (needed > segment.allocated) this.#allocate(segment, needed + allocationBytes)
+    if (segment.makeRoom(bytes)) this.#syncTime = Number.POSITIVE_INFINITY
     this.#shortage = null
     clearTimeout(this.#retry)
   }
@@ -192,7 +173,7 @@ export class JournalWriter implements SpillSource {
 
   /** Queues a transaction that DuckDB has committed; returns its seq. It is durable when `durable(seq)` resolves. */
   append(encoded: EncodedTransaction, time: number): number {
-    const segment = this.#segment as Segment
+    const segment = this.#segment as OpenSegment
     const seq = this.#nextSeq++
     stamp(encoded, seq, time)
     const bytes = batchBytesOf(encoded)
@@ -230,8 +211,8 @@ export class JournalWriter implements SpillSource {
     clearTimeout(this.#retry)
     while (this.#flushing !== undefined) await this.#flushing
     for (const segment of [...this.#retiring, ...(this.#segment === undefined ? [] : [this.#segment])]) {
-      if (this.#failure === undefined) await this.#seal(segment)
-      else fs.closeSync(segment.fd)
+      if (this.#failure === undefined) await segment.seal()
+      else segment.close()
     }
     this.#mark?.close()
   }
@@ -250,7 +231,7 @@ export class JournalWriter implements SpillSource {
   async #drain(): Promise<void> {
     try {
       while (this.#queue.length > 0 || this.#syncWanted) {
-        const segment = this.#queue[0]?.segment ?? (this.#segment as Segment)
+        const segment = this.#queue[0]?.segment ?? (this.#segment as OpenSegment)
         const group: EncodedTransaction[] = []
         let last = this.#durableSeq
         let bytes = 0
@@ -283,8 +264,8 @@ export class JournalWriter implements SpillSource {
         for (const done of this.#syncing.splice(0)) done.resolve()
         if (group.length > 0) this.#options.onDurable?.(last)
         while (this.#retiring[0] !== undefined && this.#retiring[0] !== this.#queue[0]?.segment) {
-          const done = this.#retiring.shift() as Segment
-          await this.#seal(done)
+          const done = this.#retiring.shift() as OpenSegment
+          await done.seal()
         }
       }
     } catch (error) {
@@ -319,15 +300,15 @@ export class JournalWriter implements SpillSource {
   }
 
   /** The first segment, and the mark that is moved from there on. */
-  #begin(): Segment {
+  #begin(): OpenSegment {
     const { directory, databaseId } = this.#options
     ensureDirectory(directory, 'JOURNAL:DIRECTORY')
-    const segment = this.#createSegment(this.#nextSeq)
+    const segment = this.#createSegment()
     try {
       const position = { segment: segment.firstSeq, offset: segmentHeaderBytes, seq: this.#durableSeq }
       this.#mark = new DurableMark(directory, databaseId, position)
     } catch (error) {
-      this.#drop(segment.fd, segment.file)
+      segment.drop()
       throw error
     }
     this.#segment = segment
@@ -335,62 +316,18 @@ export class JournalWriter implements SpillSource {
   }
 
   /** The flusher seals the previous segment when it has written what is queued for it. */
-  #rotate(previous: Segment): Segment {
+  #rotate(previous: OpenSegment): OpenSegment {
     step('JOURNAL:ROTATE')
-    const next = this.#createSegment(this.#nextSeq)
+    const next = this.#createSegment()
     this.#retiring.push(previous)
     this.#segment = next
     return next
   }
 
-  /** The header and the directory entry are durable before anything can be acknowledged from it. */
-  #createSegment(firstSeq: number): Segment {
+  #createSegment(): OpenSegment {
     const { directory, databaseId, epoch } = this.#options
-    const file = path.join(directory, segmentName(firstSeq))
-    const fd = openForWriting(file, 'w', 'SEGMENT:CREATE')
-    try {
-      const createdAt = this.#now()
-      writeAll(fd, encodeSegmentHeader({ firstSeq, epoch, databaseId, bootId: currentBootId(), createdAt }), 0, 'SEGMENT:HEADER')
-      const begin = segmentHeaderBytes
-      const segment: Segment = { file, firstSeq, fd, written: begin, durable: begin, allocated: begin, queued: 0 }
-      this.#allocate(segment, allocationBytes)
-      syncOpen(fd, 'SEGMENT:SYNC')
-      syncDirectory(directory, 'SEGMENT:ENTRY')
-      return segment
-    } catch (error) {
-      this.#drop(fd, file)
-      throw error
-    }
-  }
-
-  #drop(fd: number, file: string): void {
-    fs.closeSync(fd)
-    removeDurably(file, 'SEGMENT:DROP')
-  }
-
-  /** Zero-fills up to `end`, rounded up; or not at all: what a full disk still gives belongs to small files, a cursor's for one. */
-  #allocate(segment: Segment, end: number): void {
-    const target = Math.ceil(end / allocationBytes) * allocationBytes
-    let reached = segment.allocated
-    try {
-      while (reached < target) {
-        const part = zeros.subarray(0, Math.min(zeros.length, target - reached))
-        writeAll(segment.fd, part, reached, 'SEGMENT:ALLOCATE')
-        reached += part.length
-      }
-    } catch (error) {
-      cutOpen(segment.fd, segment.allocated, 'SEGMENT:ALLOCATE')
-      throw error
-    }
-    segment.allocated = reached
-    // The next fsync has all of that to write.
+    const header = { firstSeq: this.#nextSeq, epoch, databaseId, bootId: currentBootId(), createdAt: this.#now() }
     this.#syncTime = Number.POSITIVE_INFINITY
-  }
-
-  /** Everything in it is durable already; only its length is new. */
-  async #seal(segment: Segment): Promise<void> {
-    cutOpen(segment.fd, segment.written, 'SEGMENT:SEAL')
-    await syncData(segment.fd, 'SEGMENT:SEAL')
-    fs.closeSync(segment.fd)
+    return OpenSegment.create(directory, header)
   }
 }
