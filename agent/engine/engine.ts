@@ -126,18 +126,19 @@ class Engine {
     const { database, connection, databaseId } = recovered
     const suspect = (reason: string): never => this.#fail(ExitCode.suspect, `the instance is suspect: ${reason}`)
     const callers = new Callers()
+    const isOne = () => callers.isOne
     const writer = new JournalWriter({
       directory: paths.journal,
       databaseId,
       epoch: recovered.epoch,
       nextSeq: recovered.nextSeq,
       onDurable: (seq) => this.#control.announce(seq),
-      mayBlock: () => callers.isOne,
+      mayBlock: isOne,
       onFailure: (error) => suspect(error.message),
     })
     const catalog = new Catalog(database.catalog)
     const gate = new WriterGate()
-    const pipeline = new CommitPipeline({ writer, directory: path.dirname(paths.database), suspect, now: Date.now })
+    const pipeline = new CommitPipeline({ writer, isOne, directory: path.dirname(paths.database), suspect, now: Date.now })
     const locks = new ParentLocks()
     const corrupt = (reason: string): never => this.#fail(ExitCode.corrupt, `the database file is damaged: ${reason}`)
     const connect = () => database.connect()

@@ -11,7 +11,7 @@ import { ensureDirectory, makePrivate, removeDurably, syncDirectory, syncFile } 
 import { headerBytes, parseDatabaseHeader, parseMainHeader } from '../duckfile/header.ts'
 import { holdsNoCommit } from '../duckfile/wal.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
-import { type JournalRepair, repairJournal } from '../journal/repair.ts'
+import { type Doubt, type JournalRepair, repairJournal, settleDoubt } from '../journal/repair.ts'
 import { listSegments } from '../journal/segment.ts'
 import { type JournalDamage, readTransactions } from '../journal/transactions.ts'
 import { isSpilled, type Table, type Transaction, tableName } from '../journal/types.ts'
@@ -123,6 +123,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
   await prepared
   step('RECOVERY:REPLAYED')
+  if (journal.doubt !== undefined) settle(paths.journal, databaseId, journal, journal.doubt, report)
   // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
   report.gaps = missing.map(({ firstSeq, lastSeq, tables: known }) => ({ firstSeq, lastSeq, tables: [...(known ?? tables)] }))
   report.durationMs = performance.now() - started
@@ -138,6 +139,14 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     epoch: Math.max(1, journal.epoch + (broken ? 1 : 0)),
     report,
   }
+}
+
+/** What DuckDB refuses now, on the same state, it had refused before, and its client was told nothing else. */
+function settle(directory: string, databaseId: string, journal: JournalRepair, doubt: Doubt, report: RecoveryReport): void {
+  const refused = report.refused.some(({ seq }) => seq === doubt.seq)
+  report.refused = report.refused.filter(({ seq }) => seq !== doubt.seq)
+  report.cutBytes += settleDoubt(directory, databaseId, doubt, refused)
+  if (refused) journal.lastSeq = doubt.seq - 1
 }
 
 /**

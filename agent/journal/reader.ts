@@ -59,8 +59,8 @@ export class SegmentReader {
   next(): ReadResult {
     const isReadAhead = this.#window.length > 0
     const result = this.#judge()
-    if (result.kind === 'batch' || !isReadAhead) return result
-    // What was read ahead may be older than what has been written since.
+    // What was read ahead may be older than what has been written since, also in place of a batch that was withdrawn.
+    if ((result.kind === 'batch' && !result.header.ahead) || !isReadAhead) return result
     this.seek(result.offset)
     return this.#judge()
   }

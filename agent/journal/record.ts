@@ -10,7 +10,7 @@
  *   24  u64  offset in this segment up to which everything was durable when this batch was written. The writer writes one batch at a time,
  *            so it is the batch's own offset: a batch that stands elsewhere (inside a BLOB, or misdirected by a disk) is none
  *   32  u32  epoch
- *   36  u32  1: its one transaction has its changes in a spill; else 0
+ *   36  u32  flags. 1: its one transaction has its changes in a spill. 2: it was written while DuckDB had yet to commit its one transaction
  *   40  24 zero bytes
  * Payload: varint number of tables, each as length-prefixed JSON (so that a batch can be read on its own); then per transaction
  *   varint number of its tables and their indexes, then its length-prefixed body:
@@ -29,6 +29,8 @@ export const batchHeaderBytes = 64
 export const batchMagic = Buffer.from('DGB1', 'latin1')
 /** A batch larger than this is refused before it is written, and not believed when it is read. */
 export const maxBatchBytes = 2 ** 31 - 1
+const spilledFlag = 1
+const aheadFlag = 2
 
 /** Images that one transaction may hold in memory; beyond, they go to a spill. Sessions are many, and most transactions far smaller. */
 const heldBytes = 8 << 20
@@ -157,7 +159,7 @@ export function batchBytesOf(transaction: EncodedTransaction): number {
 /** One batch, header and padding included. A transaction with a spill is alone in its batch: losing the one must not lose others. */
 export function encodeBatch(
   transactions: readonly EncodedTransaction[],
-  header: { firstSeq: number; durableBefore: number; epoch: number },
+  header: { firstSeq: number; durableBefore: number; epoch: number; ahead?: boolean },
 ): Buffer {
   const tables: Table[] = []
   const indexes = new Map<Table, number>()
@@ -182,7 +184,7 @@ export function encodeBatch(
   batch.writeBigUInt64LE(BigInt(header.firstSeq), 16)
   batch.writeBigUInt64LE(BigInt(header.durableBefore), 24)
   batch.writeUInt32LE(header.epoch, 32)
-  batch.writeUInt32LE(transactions[0]?.spilled ? 1 : 0, 36)
+  batch.writeUInt32LE((transactions[0]?.spilled ? spilledFlag : 0) | (header.ahead ? aheadFlag : 0), 36)
   batch.writeUInt32LE(crc32(batch.subarray(8, batchHeaderBytes + payloadLength)), 4)
   return batch
 }
@@ -205,6 +207,8 @@ export interface BatchHeader {
   readonly epoch: number
   /** Its one transaction has its changes in a spill. */
   readonly spilled: boolean
+  /** Written ahead: that DuckDB has committed its one transaction is sure only once something says that it is durable (JournalWriter.writeAhead). */
+  readonly ahead: boolean
 }
 
 /** The header at the start of `bytes`, or undefined where there is no plausible one. Its checksum is not verified here. */
@@ -212,6 +216,7 @@ export function decodeBatchHeader(bytes: Buffer): BatchHeader | undefined {
   if (bytes.length < batchHeaderBytes || bytes.compare(batchMagic, 0, 4, 0, 4) !== 0) return undefined
   const payloadLength = bytes.readUInt32LE(8)
   if (payloadLength > maxBatchBytes) return undefined
+  const flags = bytes.readUInt32LE(36)
   return {
     checksum: bytes.readUInt32LE(4),
     payloadLength,
@@ -220,7 +225,8 @@ export function decodeBatchHeader(bytes: Buffer): BatchHeader | undefined {
     firstSeq: Number(bytes.readBigUInt64LE(16)),
     durableBefore: Number(bytes.readBigUInt64LE(24)),
     epoch: bytes.readUInt32LE(32),
-    spilled: bytes.readUInt32LE(36) === 1,
+    spilled: (flags & spilledFlag) !== 0,
+    ahead: (flags & aheadFlag) !== 0,
   }
 }
 

@@ -9,6 +9,9 @@
  *   cut the mark may be older than the last acknowledgement; then it is an assumption, for which the disk must have lost an fsynced write.
  * - Without a mark: torn if the machine was booted since, else rotten. Within a boot somebody has removed the mark: nothing is proved.
  *
+ * The last whole batch is in doubt when it was written ahead of DuckDB's commit and nothing says that it is durable: DuckDB may have refused it, and its client been
+ * told. Recovery has DuckDB decide anew, on the same state; until then the mark stays as it is.
+ *
  * (To judge by the bytes alone, as "a prefix up to a page boundary, then zeros", fails both ways: a rotten batch that ends with a page of
  * zeros looks torn, and a kill may leave a prefix that ends within a page when the writer's own memory had been swapped out.)
  */
@@ -37,15 +40,27 @@ export interface JournalRepair {
   lastSeq: number
   /** Highest epoch seen. */
   epoch: number
+  /** The last transaction, if it is in doubt. */
+  doubt: Doubt | undefined
+}
+
+/** Where the batch of a transaction lies that DuckDB may have refused. */
+export interface Doubt {
+  readonly seq: number
+  readonly file: string
+  /** First seq of its segment. */
+  readonly segment: number
+  readonly offset: number
+  readonly length: number
 }
 
 /** Repairs the journal of `databaseId` in place. `quarantine` is the directory for damaged segments; it is created when needed. */
 export function repairJournal(directory: string, databaseId: string, quarantine: string): JournalRepair {
   removeLeftovers(directory)
   const mark = readMark(directory, databaseId)
-  const result: JournalRepair = { cutBytes: 0, quarantined: [], gaps: [], lastSeq: 0, epoch: 0 }
+  const result: JournalRepair = { cutBytes: 0, quarantined: [], gaps: [], lastSeq: 0, epoch: 0, doubt: undefined }
   const segments = listSegments(directory)
-  const repair: Repair = { mark, databaseId, quarantine, result, guess: 0, cut: false, end: undefined, spills: [] }
+  const repair: Repair = { mark, databaseId, quarantine, result, guess: 0, cut: false, end: undefined, spills: [], ahead: undefined }
   segments.forEach((segment, i) => {
     repairSegment(repair, segment, segments.slice(i + 1))
   })
@@ -53,10 +68,42 @@ export function repairJournal(directory: string, databaseId: string, quarantine:
   if (last > result.lastSeq) result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: last })
   result.lastSeq = last
   repairSpills(directory, quarantine, repair.spills, result)
+  if (repair.ahead?.seq === last && isBehind(mark, repair.ahead)) result.doubt = repair.ahead
   // What is kept is durable now; and what is lost stays known, so that its seqs are never given again.
   const end = repair.end ?? (mark === undefined ? undefined : { segment: mark.segment, offset: mark.offset })
-  if (end !== undefined && !isAt(mark, { ...end, seq: last })) writeMark(directory, databaseId, { ...end, seq: last })
+  if (result.doubt === undefined && end !== undefined) setMark(directory, databaseId, mark, { ...end, seq: last })
   return result
+}
+
+/** The doubt is over: what DuckDB has `refused` is cut off, and was never acknowledged. Gives back how many bytes that were. */
+export function settleDoubt(
+  directory: string,
+  databaseId: string,
+  { seq, file, segment, offset, length }: Doubt,
+  refused: boolean,
+): number {
+  if (refused) {
+    const fd = openForWriting(file, 'r+', 'DOUBT:CUT')
+    try {
+      cutOpen(fd, offset, 'DOUBT:CUT')
+      syncOpen(fd, 'DOUBT:CUT')
+    } finally {
+      fs.closeSync(fd)
+    }
+  }
+  const end = refused ? { offset, seq: seq - 1 } : { offset: offset + length, seq }
+  setMark(directory, databaseId, readMark(directory, databaseId), { segment, ...end })
+  return refused ? length : 0
+}
+
+/** Whether a batch lies behind all that the mark says to be durable. */
+function isBehind(mark: Mark | undefined, { segment, offset }: Doubt): boolean {
+  if (mark === undefined || mark.segment < segment) return true
+  return mark.segment === segment && mark.offset <= offset
+}
+
+function setMark(directory: string, databaseId: string, mark: Mark | undefined, position: Pick<Mark, 'segment' | 'offset' | 'seq'>): void {
+  if (!isAt(mark, position)) writeMark(directory, databaseId, position)
 }
 
 /** After a kill the mark is where it must be, as a rule: a full disk need not take it again. */
@@ -87,6 +134,8 @@ interface Repair {
   end: Pick<Mark, 'segment' | 'offset'> | undefined
   /** Those that whole batches refer to. */
   readonly spills: ReferredSpill[]
+  /** The last whole batch, if it was written ahead. */
+  ahead: Doubt | undefined
 }
 
 /** A whole batch in a segment. */
@@ -96,6 +145,7 @@ interface Extent {
   firstSeq: number
   lastSeq: number
   epoch: number
+  ahead: boolean
 }
 
 interface Survey {
@@ -119,8 +169,8 @@ function survey(reader: SegmentReader, firstSeq: number): Survey {
       result = { kind: 'bad', offset: result.offset, reason }
     }
     if (result.kind === 'batch') {
-      const { length, firstSeq, count, epoch } = result.header
-      found.good.push({ offset: result.offset, length, firstSeq, lastSeq: firstSeq + count - 1, epoch })
+      const { length, firstSeq, count, epoch, ahead } = result.header
+      found.good.push({ offset: result.offset, length, firstSeq, lastSeq: firstSeq + count - 1, epoch, ahead })
       const spill = spillOf(result.bytes, result.header)
       if (spill !== undefined) found.spills.push({ seq: firstSeq, reference: spill.reference, tables: spill.tables.map(tableName) })
       expected = firstSeq + count
@@ -180,15 +230,25 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
     } else if (found.badTail !== undefined) repair.guess = lastSeqIn(reader, found.badTail, expected)
     const reason = damage(found, torn, header === undefined, Number.isFinite(proved) ? proved : 0)
     if (reason !== undefined) {
-      repair.end = { segment: segment.firstSeq, offset: replaceDamaged(repair, reader, segment, found.good, reason) }
+      const end = replaceDamaged(repair, reader, segment, found.good, reason)
+      repair.end = { segment: segment.firstSeq, offset: end }
+      repair.ahead = doubtOf(segment, found, end)
       return
     }
+    repair.ahead = doubtOf(segment, found, found.end)
     if (mark !== undefined && segment.firstSeq < mark.segment) return
     keepUpTo(reader, segment.file, mark === undefined ? (found.good.at(-1)?.offset ?? 0) : proved, found.end)
     repair.end = { segment: segment.firstSeq, offset: found.end }
   } finally {
     reader.close()
   }
+}
+
+/** The last batch of a segment that ends at `end`, if it was written ahead, and nothing was written behind it: that would say that it is committed. */
+function doubtOf({ file, firstSeq }: SegmentFile, { good, badTail }: Survey, end: number): Doubt | undefined {
+  const last = good.at(-1)
+  if (last?.ahead !== true || badTail !== undefined) return undefined
+  return { seq: last.lastSeq, file, segment: firstSeq, offset: end - last.length, length: last.length }
 }
 
 /** The offset in this segment before which everything is known to have been acknowledged. */

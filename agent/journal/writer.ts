@@ -53,6 +53,14 @@ interface Waiter {
   reject(error: Error): void
 }
 
+/** A transaction that the disk has before DuckDB: one of the two is called, once. */
+export interface Ahead {
+  /** DuckDB has committed it. Returns its seq; it is durable when `durable(seq)` resolves. */
+  confirm(): number
+  /** DuckDB has refused it. Resolves when nothing of it is left on the disk, and its seq is free again; rejects when the journal has failed. */
+  withdraw(): Promise<void>
+}
+
 export class JournalWriter implements SpillSource {
   #options: JournalWriterOptions
   #mark: DurableMark | undefined
@@ -183,6 +191,48 @@ export class JournalWriter implements SpillSource {
     return seq
   }
 
+  /** Nothing is on its way to the disk, nor waits to be sealed. */
+  get isIdle(): boolean {
+    return this.#flushing === undefined && this.#queue.length === 0 && this.#retiring.length === 0
+  }
+
+  /**
+   * Writes a transaction that has been reserved and that DuckDB is about to commit, so that the disk and DuckDB work at the same time. Until it is confirmed it lies
+   * behind the mark and all that is told to be durable, where only recovery looks, which has DuckDB decide anew. To be called while the writer is idle; nothing may be
+   * reserved or appended until it is confirmed or withdrawn.
+   */
+  writeAhead(encoded: EncodedTransaction, time: number): Ahead {
+    const segment = this.#segment as OpenSegment
+    const seq = this.#nextSeq
+    stamp(encoded, seq, time)
+    const batch = encodeBatch([encoded], { firstSeq: seq, durableBefore: segment.durable, epoch: this.#options.epoch, ahead: true })
+    const at = segment.written
+    const outcome = Promise.withResolvers<boolean>()
+    const write = async () => {
+      writeAll(segment.fd, batch, at, 'AHEAD:WRITE')
+      await syncData(segment.fd, 'AHEAD:SYNC')
+      if (await outcome.promise) return this.#becameDurable(segment, seq)
+      writeAll(segment.fd, new Uint8Array(batch.length), at, 'AHEAD:WITHDRAW')
+      await syncData(segment.fd, 'AHEAD:WITHDRAW')
+    }
+    const written = write().catch((error) => {
+      throw this.#fail(error)
+    })
+    this.#occupy(written.catch(() => {}))
+    return {
+      confirm: () => {
+        this.#nextSeq = seq + 1
+        segment.written = at + batch.length
+        outcome.resolve(true)
+        return seq
+      },
+      withdraw: () => {
+        outcome.resolve(false)
+        return written
+      },
+    }
+  }
+
   /** Resolves when everything up to `seq` is fsynced; rejects when the journal has failed. */
   durable(seq: number): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
@@ -220,8 +270,12 @@ export class JournalWriter implements SpillSource {
   #flush(): void {
     if (this.#flushing !== undefined || this.#failure !== undefined) return
     // Not before all of a group is in the queue: it shares one fsync.
-    const drained = Promise.resolve().then(() => this.#drain())
-    this.#flushing = drained.finally(() => {
+    this.#occupy(Promise.resolve().then(() => this.#drain()))
+  }
+
+  /** Nobody else writes until `work`, which does not fail, has ended. */
+  #occupy(work: Promise<void>): void {
+    this.#flushing = work.finally(() => {
       this.#flushing = undefined
       // What was queued after the last look at the queue.
       if (this.#queue.length > 0 || this.#syncWanted) this.#flush()
@@ -254,15 +308,8 @@ export class JournalWriter implements SpillSource {
         const begun = this.#now()
         await syncData(segment.fd, 'JOURNAL:SYNC', this.#mayBlock(bytes))
         this.#syncTime = this.#now() - begun
-        segment.durable = segment.written
-        this.#mark?.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })
-        step('JOURNAL:DURABLE')
-        this.#durableSeq = last
-        const released = this.#waiters.filter((waiter) => waiter.seq <= last)
-        if (released.length > 0) this.#waiters = this.#waiters.filter((waiter) => waiter.seq > last)
-        for (const waiter of released) waiter.resolve()
+        this.#becameDurable(segment, last)
         for (const done of this.#syncing.splice(0)) done.resolve()
-        if (group.length > 0) this.#options.onDurable?.(last)
         while (this.#retiring[0] !== undefined && this.#retiring[0] !== this.#queue[0]?.segment) {
           const done = this.#retiring.shift() as OpenSegment
           await done.seal()
@@ -271,6 +318,19 @@ export class JournalWriter implements SpillSource {
     } catch (error) {
       this.#fail(error)
     }
+  }
+
+  /** All that is written into the segment, up to `last`: told to the mark before it is told to anybody. */
+  #becameDurable(segment: OpenSegment, last: number): void {
+    const isNew = last > this.#durableSeq
+    segment.durable = segment.written
+    this.#mark?.move({ segment: segment.firstSeq, offset: segment.durable, seq: last })
+    step('JOURNAL:DURABLE')
+    this.#durableSeq = last
+    const released = this.#waiters.filter((waiter) => waiter.seq <= last)
+    if (released.length > 0) this.#waiters = this.#waiters.filter((waiter) => waiter.seq > last)
+    for (const waiter of released) waiter.resolve()
+    if (isNew) this.#options.onDurable?.(last)
   }
 
   /** At most once in a turn of the event loop: a client that sends its statements ahead must not keep it from all else. */

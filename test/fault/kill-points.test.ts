@@ -18,7 +18,7 @@ const random = seededRandom('kill points')
 const passes = process.env.SOAK === undefined ? 1 : 10
 const struck = new Set<string>()
 
-const { serving, checkpointed, starting, first, rotation, damaged } = enginePoints
+const { serving, alone, doubtful, checkpointed, starting, first, rotation, damaged } = enginePoints
 
 const killAt = (label: string, hits: number): Fault => ({ label, hit: random.int(1, hits), action: 'kill', partial: random.chance(0.5) })
 
@@ -76,6 +76,38 @@ for (let pass = 0; pass < passes; pass++) {
     }
   })
 }
+
+test('killed while the disk and DuckDB have the same transaction at the same time, and while what DuckDB refuses is taken back', async () => {
+  const lives = await Lives.prepare()
+  const liveUntil = async (fault: Fault) => {
+    lives.plan([{ ...fault, when: lives.working }])
+    assert.ok(await lives.start())
+    await lives.check()
+    lives.workAlone()
+    await lives.ended()
+  }
+  try {
+    lives.plan([])
+    assert.ok(await lives.start())
+    await lives.createTables()
+    await lives.engine.kill()
+    for (const [label, hits] of random.shuffle(Object.entries(alone))) await liveUntil(killAt(label, hits))
+    for (const [label, hits] of Object.entries(doubtful)) {
+      // Before anything of it is taken back.
+      await liveUntil({ label: 'AHEAD:WITHDRAW', hit: 1, action: 'kill' })
+      lives.plan([killAt(label, hits)])
+      assert.not.ok(await lives.start(), `it dies at ${label}`)
+    }
+    lives.plan([])
+    assert.ok(await lives.start())
+    await lives.check()
+    await lives.assertRebuilds()
+  } finally {
+    await lives.engine.kill()
+    lives.close()
+    for (const label of lives.struck) struck.add(label)
+  }
+})
 
 test('killed at each step of the very first start', async () => {
   const lives = await Lives.prepare()

@@ -42,12 +42,12 @@ const repair = () => repairJournal(directory, databaseId, quarantine)
 const bytesOf = ({ file, offset, length }: BatchPlace) => fs.readFileSync(file).subarray(offset, offset + length)
 const upTo = (last: number, except: readonly number[] = []) =>
   Array.from({ length: last }, (_, i) => i + 1).filter((seq) => !except.includes(seq))
-const nothing = { cutBytes: 0, quarantined: [], gaps: [], epoch: 1 }
+const nothing = { cutBytes: 0, quarantined: [], gaps: [], epoch: 1, doubt: undefined }
 
 /** Repairs again: nothing may change any more, and gaps stay known. */
 function assertSettled({ gaps, lastSeq, epoch }: JournalRepair, what: string): void {
   const before = filesOf(directory)
-  assert.equal(repair(), { cutBytes: 0, quarantined: [], gaps, lastSeq, epoch }, `${what}: a second repair finds nothing`)
+  assert.equal(repair(), { cutBytes: 0, quarantined: [], gaps, lastSeq, epoch, doubt: undefined }, `${what}: a second repair finds nothing`)
   assert.equal([...filesOf(directory)], [...before], `${what}: a second repair changes nothing`)
 }
 
@@ -304,7 +304,7 @@ test('after a repair the engine writes on, and lost seqs are not given again', a
   await writer.durable(append(writer, 13))
   await writer.close()
   assert.equal(seqsOf(directory), upTo(13, [10, 11, 12]))
-  assert.equal(repair(), { cutBytes: 0, quarantined: [], gaps: [{ firstSeq: 10, lastSeq: 12 }], lastSeq: 13, epoch: 2 })
+  assert.equal(repair(), { cutBytes: 0, quarantined: [], gaps: [{ firstSeq: 10, lastSeq: 12 }], lastSeq: 13, epoch: 2, doubt: undefined })
 })
 
 test('a kill while the journal goes on to the next segment leaves nothing to lose', async () => {

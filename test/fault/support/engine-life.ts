@@ -11,6 +11,7 @@ import { systemClock } from '../../../agent/clock.ts'
 import { DurableSeq } from '../../../agent/durable.ts'
 import { takeSnapshot } from '../../../agent/snapshots.ts'
 import { watchSteps } from '../../../agent/step.ts'
+import { lastIsAhead } from '../../fixtures/journal.ts'
 import { codeOf, TestEngine } from '../../support/engine.ts'
 import { temporaryDirectory } from '../../support/temp.ts'
 import { waitFor } from '../../support/wait.ts'
@@ -89,6 +90,7 @@ class EngineLife {
           () => this.#engine.control.checkpoint(),
         ])
       })
+      await this.#live(() => this.#alone())
       // Killed in a checkpoint, or about then.
       await this.#live(async () => {
         await this.#work(20, [() => this.#consume(), () => this.#snapshot()])
@@ -154,6 +156,27 @@ class EngineLife {
       }
       this.#acknowledged++
     }
+  }
+
+  /** One client, whose orders the journal is given while DuckDB commits them; the last but few is refused: its key is there already. */
+  async #alone(): Promise<void> {
+    const client = await this.#connect()
+    const insert = async () => {
+      const order = this.#nextOrder++
+      this.#sent.set(order, 1)
+      await client.run('INSERT INTO singles VALUES ($1, $2)', [order, `order ${order}`], [order])
+    }
+    await client.run('INSERT INTO singles VALUES (0, $1) ON CONFLICT DO NOTHING', ['order 0'])
+    const begun = performance.now()
+    // The engine has to find out that it is alone.
+    while (!lastIsAhead(path.join(this.#engine.data, 'journal'))) {
+      if (performance.now() - begun > 60_000) throw new Error('nothing is written ahead')
+      await insert()
+    }
+    for (let i = 0; i < 5; i++) await insert()
+    const code = await codeOf(client.fail('INSERT INTO singles VALUES ($1, $2)', [0, 'order 0 again']))
+    if (code !== '23505') throw new Error(`order 0 was answered ${code} when it came again`)
+    for (let i = 0; i < 3; i++) await insert()
   }
 
   async #bulk(): Promise<void> {
@@ -244,6 +267,11 @@ class Connection {
     this.#proved.push(proved)
     const { rows } = await this.#client.query({ text, values, rowMode: 'array' })
     return rows
+  }
+
+  /** One that is to fail: its answer proves nothing, and is not counted. */
+  async fail(text: string, values: unknown[]): Promise<unknown> {
+    return await this.#client.query({ text, values })
   }
 }
 

@@ -27,6 +27,10 @@ export const enginePoints = {
     'CHECKPOINT:HOLD': 2,
     'ENGINE:SETTINGS': 8,
   },
+  /** Of an engine that serves one client alone. */
+  alone: { 'AHEAD:WRITE': 40, 'AHEAD:SYNC': 80, 'AHEAD:WITHDRAW': 3 },
+  /** Of a start that finds a transaction in doubt which DuckDB refuses. */
+  doubtful: { 'DOUBT:CUT': 5 },
   /** The same; after these there is nothing to replay: ENGINE:STOP ends it in order, with a checkpoint. */
   checkpointed: { 'CHECKPOINT:DONE': 2, 'ENGINE:STOP': 6 },
   /** Of every start on a journal that has something to replay. */

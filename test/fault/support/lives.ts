@@ -133,6 +133,11 @@ export class Lives {
     ])
   }
 
+  /** One client alone: what it commits is written ahead. Now and then it sends an order once more, which is refused. */
+  workAlone(): void {
+    this.#begin(() => [this.#write(1, alone)])
+  }
+
   /** The same with one that fills the journal quickly, by transactions too small to spill. */
   workFilling(): void {
     this.#begin(() => [this.#write(1, single), this.#write(3, transaction), this.#write(5, medium)])
@@ -300,6 +305,19 @@ export class Lives {
 
 function single(client: pg.Client, order: number): Promise<unknown> {
   return client.query('INSERT INTO singles VALUES ($1, $2)', [order, `order ${order}`])
+}
+
+/** So many orders lie between two that are refused: after each of those the engine is wary for a while. */
+const refusedEvery = 150
+
+async function alone(client: pg.Client, order: number): Promise<void> {
+  await single(client, order)
+  if (order % refusedEvery !== 0) return
+  const again = await single(client, order).then(
+    () => new Error(`order ${order} was taken twice`),
+    (error: Error & { code?: string }) => error,
+  )
+  if (!('code' in again) || again.code !== '23505') throw again
 }
 
 async function transaction(client: pg.Client, order: number): Promise<void> {
