@@ -12,7 +12,7 @@ import type { Connection } from './duckdb.ts'
 import { isOrdinaryAlone, isOrdinaryAtCommit, toSqlError } from './duckdb-errors.ts'
 import { SqlError } from './sql-error.ts'
 
-/** Free space that DuckDB wants at least before it writes its file: whole blocks of 256 KiB, before it frees old ones. */
+/** Free space that DuckDB wants at least before it writes its file: whole blocks of up to 256 KiB, before it frees old ones. */
 export const leastFreeBytes = 4 << 20
 /** Rows up to which a COMMIT is small. */
 const fewRows = 256
