@@ -304,6 +304,28 @@ export async function syncData(fd: number, label: Label, blocking = false): Prom
   step(label, 'synced', fd)
 }
 
+/** Opens an existing file so that what is written to it is durable when the write ends (O_DSYNC); undefined where the system has no such thing. */
+export function openThrough(file: string, label: Label): number | undefined {
+  const dsync: number | undefined = fs.constants.O_DSYNC
+  if (dsync === undefined) return undefined
+  step(label, 'open', file)
+  const fd = fs.openSync(file, fs.constants.O_WRONLY | dsync)
+  step(label, 'opened', file, fd)
+  return fd
+}
+
+/** Writes all of `data` to what `openThrough` has opened: write and fsync in one call beside the event loop. A failure must not be retried. */
+export async function writeThrough(fd: number, data: Uint8Array, position: number, label: Label): Promise<void> {
+  step(label, 'write', fd, data, position)
+  step(label, 'sync', fd)
+  for (let done = 0; done < data.length; ) {
+    done += await new Promise<number>((resolve, reject) => {
+      fs.write(fd, data, done, data.length - done, position + done, (error, written) => (error === null ? resolve(written) : reject(error)))
+    })
+  }
+  step(label, 'synced', fd)
+}
+
 /** Makes an open file durable. */
 export function syncOpen(fd: number, label: Label): void {
   step(label, 'sync', fd)

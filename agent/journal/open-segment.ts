@@ -2,7 +2,8 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { cutOpen, openForWriting, removeDurably, syncData, syncDirectory, syncOpen, writeAll } from '../disk.ts'
+import { cutOpen, openForWriting, openThrough, removeDurably, syncData, syncDirectory, syncOpen, writeAll, writeThrough } from '../disk.ts'
+import type { Label } from '../step.ts'
 import { encodeSegmentHeader, type SegmentHeader, segmentHeaderBytes, segmentName } from './segment.ts'
 
 /** Step in which space is allocated ahead of the journal's end. */
@@ -19,6 +20,8 @@ export class OpenSegment {
   durable = segmentHeaderBytes
   /** Upper bound of the bytes that are queued for it. */
   queued = 0
+  /** For what is durable when its write ends. */
+  #through: number | undefined
   /** End of the zero-filled space. */
   #allocated = segmentHeaderBytes
 
@@ -37,6 +40,7 @@ export class OpenSegment {
       segment.#allocate(allocationBytes)
       syncOpen(segment.fd, 'SEGMENT:SYNC')
       syncDirectory(directory, 'SEGMENT:ENTRY')
+      segment.#through = openThrough(file, 'SEGMENT:THROUGH')
       return segment
     } catch (error) {
       segment.drop()
@@ -74,6 +78,13 @@ export class OpenSegment {
     this.#allocated = reached
   }
 
+  /** Writes and makes durable, beside the event loop; where the system can, in one call. */
+  async writeThrough(data: Uint8Array, at: number, label: Label): Promise<void> {
+    if (this.#through !== undefined) return writeThrough(this.#through, data, at, label)
+    writeAll(this.fd, data, at, label)
+    await syncData(this.fd, label)
+  }
+
   /** Everything in it is durable already; only its length is new. */
   async seal(): Promise<void> {
     cutOpen(this.fd, this.written, 'SEGMENT:SEAL')
@@ -83,6 +94,7 @@ export class OpenSegment {
 
   close(): void {
     fs.closeSync(this.fd)
+    if (this.#through !== undefined) fs.closeSync(this.#through)
   }
 
   drop(): void {

@@ -209,11 +209,9 @@ export class JournalWriter implements SpillSource {
     const at = segment.written
     const outcome = Promise.withResolvers<boolean>()
     const write = async () => {
-      writeAll(segment.fd, batch, at, 'AHEAD:WRITE')
-      await syncData(segment.fd, 'AHEAD:SYNC')
+      await segment.writeThrough(batch, at, 'AHEAD:WRITE')
       if (await outcome.promise) return this.#becameDurable(segment, seq)
-      writeAll(segment.fd, new Uint8Array(batch.length), at, 'AHEAD:WITHDRAW')
-      await syncData(segment.fd, 'AHEAD:WITHDRAW')
+      await segment.writeThrough(new Uint8Array(batch.length), at, 'AHEAD:WITHDRAW')
     }
     const written = write().catch((error) => {
       throw this.#fail(error)

@@ -7,16 +7,20 @@ import fs from 'node:fs'
 import { Callers } from '../../../agent/engine/callers.ts'
 
 const file = process.env.HELD_SYNC as string
-const fdatasync = fs.fdatasync
+const { fdatasync, write } = fs
 
-fs.fdatasync = ((fd: number, done: (error: NodeJS.ErrnoException | null) => void) => {
-  const go = () => {
-    if (!fs.existsSync(file)) return fdatasync(fd, done)
-    fs.writeFileSync(`${file}.waits`, '')
-    setTimeout(go, 5)
+function held(go: () => void): void {
+  if (!fs.existsSync(file)) {
+    go()
+    return
   }
-  go()
-}) as typeof fs.fdatasync
+  fs.writeFileSync(`${file}.waits`, '')
+  setTimeout(() => held(go), 5)
+}
+
+fs.fdatasync = ((...call: Parameters<typeof fdatasync>) => held(() => fdatasync(...call))) as typeof fs.fdatasync
+// What is opened with O_DSYNC is durable when its write ends.
+fs.write = ((...call: Parameters<typeof write>) => held(() => write(...call))) as typeof fs.write
 
 // Many: an fsync on the event loop would hold up who lets it go on. One: what is written ahead of DuckDB's commit is fsynced beside it.
 Object.defineProperty(Callers.prototype, 'isOne', { value: process.env.HELD_CALLERS === 'one' })

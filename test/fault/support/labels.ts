@@ -28,7 +28,7 @@ export const enginePoints = {
     'ENGINE:SETTINGS': 8,
   },
   /** Of an engine that serves one client alone. */
-  alone: { 'AHEAD:WRITE': 40, 'AHEAD:SYNC': 80, 'AHEAD:WITHDRAW': 3 },
+  alone: { 'AHEAD:WRITE': 120, 'AHEAD:WITHDRAW': 3 },
   /** Of a start that finds a transaction in doubt which DuckDB refuses. */
   doubtful: { 'DOUBT:CUT': 5 },
   /** The same; after these there is nothing to replay: ENGINE:STOP ends it in order, with a checkpoint. */
@@ -57,6 +57,7 @@ export const enginePoints = {
     'SEGMENT:ALLOCATE': 1,
     'SEGMENT:SYNC': 2,
     'SEGMENT:ENTRY': 2,
+    'SEGMENT:THROUGH': 2,
     'SEGMENT:DROP': 3,
     'MARK:REPLACE': 8,
     'MARK:OPEN': 2,
