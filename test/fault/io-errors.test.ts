@@ -46,14 +46,16 @@ async function withLives(lives: Lives, work: () => Promise<void>): Promise<void>
   }
 }
 
-for (const label of ['JOURNAL:WRITE', 'JOURNAL:SYNC', 'MARK:MOVE']) {
+for (const label of ['JOURNAL:WRITE', 'JOURNAL:SYNC', 'MARK:MOVE', 'AHEAD:WRITE', 'AHEAD:WITHDRAW']) {
   test(`an I/O error at ${label} ends the engine (70), which answers nothing any more; the next one has all that was acknowledged`, async () => {
     const lives = await Lives.prepare()
     await withLives(lives, async () => {
-      lives.plan([{ label, hit: random.int(20, 60), action: 'EIO', when: lives.working, partial: random.chance(0.5) }])
+      const hit = label === 'AHEAD:WITHDRAW' ? random.int(1, 3) : random.int(20, 60)
+      lives.plan([{ label, hit, action: 'EIO', when: lives.working, partial: random.chance(0.5) }])
       assert.ok(await lives.start())
       await lives.createTables()
-      lives.work()
+      if (label.startsWith('AHEAD')) lives.workAlone()
+      else lives.work()
       assert.equal(await lives.ended(), { code: 70, signal: null })
     })
   })
