@@ -78,8 +78,9 @@ export class PreparedStatement {
   }
 
   bindCell(index: number, type: ColumnType, cell: Cell): void {
-    const bind = cell === null ? undefined : binders[type.kind]
-    if (bind === undefined) this.#statement.bindValue(index + 1, toDuckDB(type, cell), duckdbType(type))
+    const bind = binders[type.kind]
+    if (cell === null) this.bindNull(index)
+    else if (bind === undefined) this.#statement.bindValue(index + 1, toDuckDB(type, cell), duckdbType(type))
     else bind(this.#statement, index + 1, toDuckDB(type, cell))
   }
 

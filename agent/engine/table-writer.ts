@@ -4,10 +4,12 @@
  * them beside the event loop; an appender plans every flush anew, on the event loop.
  */
 
+import { messageOf } from '../errors.ts'
 import type { Cell, Rows } from '../journal/types.ts'
 import type { TableInfo } from './catalog.ts'
 import { type ColumnList, columnList } from './column-lists.ts'
 import type { Connection, PreparedStatement } from './duckdb.ts'
+import { SqlError } from './sql-error.ts'
 
 /** Rows up to which nobody is waiting, most likely: the event loop has nothing better to do. */
 const veryFewRows = 4
@@ -27,14 +29,26 @@ export class TableWriter {
 
   /** What writes these rows, made ready: all columns in order. After an error of it this must be closed. */
   async statementFor(rows: Rows): Promise<() => Promise<void>> {
-    const insert = rows.count === 1 ? await this.#ofOne() : await this.#ofMany()
-    for (const [i, { type }] of this.#info.table.columns.entries()) {
-      const cells = rows.columns[i] as readonly Cell[]
-      if (rows.count > 1) (this.#lists[i] as ColumnList).bind(insert, i, cells)
-      else if (cells[0] === null) insert.bindNull(i)
-      else insert.bindCell(i, type, cells[0] as Cell)
+    if (rows.count === 1) {
+      const insert = await this.#ofOne()
+      // Its values are bound when it runs: the disk, if it has the row already, works meanwhile.
+      return () => {
+        this.#bindRow(insert, rows)
+        return insert.execute(true)
+      }
     }
+    const insert = await this.#ofMany()
+    for (const [i, list] of this.#lists.entries()) list.bind(insert, i, rows.columns[i] as readonly Cell[])
     return () => insert.execute(rows.count <= veryFewRows)
+  }
+
+  /** Throws SqlError for a value that DuckDB does not take: its statement has not run. */
+  #bindRow(insert: PreparedStatement, rows: Rows): void {
+    try {
+      for (const [i, { type }] of this.#info.table.columns.entries()) insert.bindCell(i, type, rows.columns[i]?.[0] as Cell)
+    } catch (error) {
+      throw new SqlError('22000', messageOf(error), { cause: error })
+    }
   }
 
   /** Rows whose write has failed do not come back. */
