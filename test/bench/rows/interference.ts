@@ -22,19 +22,34 @@ export const interference: Row = {
       p99(await pgbench(daemonguard, { script: insertScript, clients: writers, rate, length: stage.length, base: nextKeys() }))
     const done = { maintenance: 0, queries: 0 }
 
-    /** The load while `others` repeat their work, each without pause. */
-    const beside = async (others: readonly (() => Promise<void>)[]) => {
+    /** The load while `work` is repeated without pause. */
+    const beside = async (work: () => Promise<void>) => {
       let over = false
-      const loops = others.map(async (work) => {
+      const loop = async () => {
         do await work()
         while (!over)
-      })
+      }
+      const working = loop()
       try {
         return await load()
       } finally {
         over = true
-        await Promise.all(loops)
+        await working
       }
+    }
+    /** The load while analysts ask and read answers of 28,800 rows, through libpq as the writers do. */
+    const besideAnalysts = async () => {
+      const { length } = stage
+      const longer = 'seconds' in length ? { seconds: length.seconds + 1 } : length
+      const asking = pgbench(daemonguard, {
+        script: `${vwap.replaceAll('\n', ' ')};\n`,
+        clients: analysts,
+        length: longer,
+        base: nextKeys(),
+      })
+      const [tail, { count }] = await Promise.all([load(), asking])
+      done.queries += count
+      return tail
     }
     const maintain = async () => {
       await daemonguard.guarded.control((engine) => engine.checkpoint())
@@ -47,17 +62,11 @@ export const interference: Row = {
     const analysed: number[] = []
     try {
       await load()
-      const clients = await Promise.all(Array.from({ length: analysts }, () => daemonguard.guarded.connect()))
-      const analyse = clients.map((client) => async () => {
-        await client.query({ text: vwap, rowMode: 'array' })
-        done.queries++
-      })
       await stage.rounds(async () => {
         quiet.push(await load())
-        maintained.push(await beside([maintain]))
-        analysed.push(await beside(analyse))
+        maintained.push(await beside(maintain))
+        analysed.push(await besideAnalysts())
       })
-      await Promise.all(clients.map((client) => client.end()))
     } finally {
       await daemonguard.end()
     }
