@@ -30,12 +30,6 @@ export interface DatabaseOptions {
   externalAccess: boolean
 }
 
-/**
- * Size of a new file's blocks, bytes: a quarter of DuckDB's own choice, with which a small INSERT takes 13 % longer (the allocators of its indexes go through a
- * block each time) and a checkpoint of few rows writes two to three times as much. Queries of many rows are as fast with either.
- */
-const blockSize = 65_536
-
 /** The one DuckDB instance of the engine, with the guarded file attached and no WAL of DuckDB's. */
 export class Database {
   readonly catalog: string
@@ -56,7 +50,7 @@ export class Database {
     })
     const connection = await instance.connect()
     try {
-      const storage = options.create ? `, STORAGE_VERSION 'v1.5.0', BLOCK_SIZE ${blockSize}` : ''
+      const storage = options.create ? ", STORAGE_VERSION 'v1.5.0'" : ''
       await connection.run(
         `ATTACH ${quoteString(options.file)} AS ${quoteIdentifier(options.catalog)} (RECOVERY_MODE 'NO_WAL_WRITES'${storage})`,
       )
