@@ -109,7 +109,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
       // The repair has reported it already.
       if (!journal.gaps.some(({ firstSeq, lastSeq }) => firstSeq <= seq && seq <= lastSeq)) throw new Error(`${reason} (${file})`)
     }
-    const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1, undefined, onDamage), tables))
+    const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1, undefined, onDamage), tables), journal.doubt?.seq)
     Object.assign(report, result)
   } catch (error) {
     // The file is as good as it was: with more memory, or space, the same replay goes through.
@@ -123,11 +123,11 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
   await prepared
   step('RECOVERY:REPLAYED')
-  if (journal.doubt !== undefined) settle(paths.journal, databaseId, journal, journal.doubt, report)
   // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
   report.gaps = missing.map(({ firstSeq, lastSeq, tables: known }) => ({ firstSeq, lastSeq, tables: [...(known ?? tables)] }))
+  if (journal.doubt !== undefined) settle(paths, databaseId, journal, journal.doubt, report, stampOf(now()))
   report.durationMs = performance.now() - started
-  const broken = journal.quarantined.length > 0 || journal.cutBytes > 0 || missing.length > 0
+  const broken = journal.quarantined.length > 0 || report.cutBytes > 0 || missing.length > 0
   return {
     database,
     connection,
@@ -141,12 +141,16 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
 }
 
-/** What DuckDB refuses now, on the same state, it had refused before, and its client was told nothing else. */
-function settle(directory: string, databaseId: string, journal: JournalRepair, doubt: Doubt, report: RecoveryReport): void {
-  const refused = report.refused.some(({ seq }) => seq === doubt.seq)
-  report.refused = report.refused.filter(({ seq }) => seq !== doubt.seq)
-  report.cutBytes += settleDoubt(directory, databaseId, doubt, refused)
-  if (refused) journal.lastSeq = doubt.seq - 1
+/** What DuckDB refuses now, on the same state, it had refused before, and its client was told nothing else. On another state that proves nothing: it is told of as refused. */
+function settle(paths: Paths, databaseId: string, journal: JournalRepair, doubt: Doubt, report: RecoveryReport, stamp: string): void {
+  const others = report.refused.filter(({ seq }) => seq !== doubt.seq)
+  const isSameState = others.length === 0 && report.gaps.length === 0 && journal.quarantined.length === 0
+  const refused = isSameState && report.refused.length > 0
+  if (refused) {
+    report.refused = []
+    journal.lastSeq = doubt.seq - 1
+  }
+  report.cutBytes += settleDoubt(paths.journal, databaseId, doubt, refused, path.join(paths.quarantine, `${stamp}-journal-doubt`))
 }
 
 /**

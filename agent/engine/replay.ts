@@ -55,11 +55,14 @@ export class Replay {
     this.#ties = new TiesOfTables(connection, catalog)
   }
 
-  /** Applies them all, in order. Throws only when the instance itself fails. */
-  async run(transactions: Iterable<Transaction>): Promise<ReplayResult> {
+  /**
+   * Applies them all, in order. Throws only when the instance itself fails. `doubtful`: the seq of one that DuckDB may have refused; it goes in by itself, since a net
+   * effect takes what was committed for granted.
+   */
+  async run(transactions: Iterable<Transaction>, doubtful?: number): Promise<ReplayResult> {
     for (const transaction of transactions) {
       const ties = await this.#tiesOf(transaction)
-      const mayJoin = !isAlone(transaction, ties)
+      const mayJoin = transaction.seq !== doubtful && !isAlone(transaction, ties)
       if (!mayJoin || !this.#group.add(transaction, ties)) {
         await this.#flush()
         if (!mayJoin || !this.#group.add(transaction, ties)) await this.#alone(transaction)

@@ -59,10 +59,15 @@ export class SegmentReader {
   next(): ReadResult {
     const isReadAhead = this.#window.length > 0
     const result = this.#judge()
-    // What was read ahead may be older than what has been written since, also in place of a batch that was withdrawn.
-    if ((result.kind === 'batch' && !result.header.ahead) || !isReadAhead) return result
+    if (!isReadAhead || (result.kind === 'batch' && !this.#isReplaced(result))) return result
+    // What was read ahead may be older than what has been written since.
     this.seek(result.offset)
     return this.#judge()
+  }
+
+  /** Whether something else stands in the file by now: a batch that was written ahead may have been withdrawn since it was read. */
+  #isReplaced({ offset, header, bytes }: FoundBatch): boolean {
+    return header.ahead && !this.#fill(Buffer.allocUnsafe(header.length), offset).equals(bytes)
   }
 
   /**

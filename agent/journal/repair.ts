@@ -9,8 +9,9 @@
  *   cut the mark may be older than the last acknowledgement; then it is an assumption, for which the disk must have lost an fsynced write.
  * - Without a mark: torn if the machine was booted since, else rotten. Within a boot somebody has removed the mark: nothing is proved.
  *
- * The last whole batch is in doubt when it was written ahead of DuckDB's commit and nothing says that it is durable: DuckDB may have refused it, and its client been
- * told. Recovery has DuckDB decide anew, on the same state; until then the mark stays as it is.
+ * The last whole batch may have been written ahead of DuckDB's commit, with nothing that says that it is durable: DuckDB may have refused it. Behind an exact mark
+ * it was never acknowledged, and is cut off like a torn one. After a power cut it may have been: it is in doubt, and recovery has DuckDB decide anew, on the same
+ * state; until then the mark stays as it is.
  *
  * (To judge by the bytes alone, as "a prefix up to a page boundary, then zeros", fails both ways: a rotten batch that ends with a page of
  * zeros looks torn, and a kill may leave a prefix that ends within a page when the writer's own memory had been swapped out.)
@@ -60,7 +61,7 @@ export function repairJournal(directory: string, databaseId: string, quarantine:
   const mark = readMark(directory, databaseId)
   const result: JournalRepair = { cutBytes: 0, quarantined: [], gaps: [], lastSeq: 0, epoch: 0, doubt: undefined }
   const segments = listSegments(directory)
-  const repair: Repair = { mark, databaseId, quarantine, result, guess: 0, cut: false, end: undefined, spills: [], ahead: undefined }
+  const repair: Repair = { mark, databaseId, quarantine, result, guess: 0, cut: false, end: undefined, spills: [] }
   segments.forEach((segment, i) => {
     repairSegment(repair, segment, segments.slice(i + 1))
   })
@@ -68,23 +69,22 @@ export function repairJournal(directory: string, databaseId: string, quarantine:
   if (last > result.lastSeq) result.gaps.push({ firstSeq: result.lastSeq + 1, lastSeq: last })
   result.lastSeq = last
   repairSpills(directory, quarantine, repair.spills, result)
-  if (repair.ahead?.seq === last && isBehind(mark, repair.ahead)) result.doubt = repair.ahead
   // What is kept is durable now; and what is lost stays known, so that its seqs are never given again.
   const end = repair.end ?? (mark === undefined ? undefined : { segment: mark.segment, offset: mark.offset })
   if (result.doubt === undefined && end !== undefined) setMark(directory, databaseId, mark, { ...end, seq: last })
   return result
 }
 
-/** The doubt is over: what DuckDB has `refused` is cut off, and was never acknowledged. Gives back how many bytes that were. */
-export function settleDoubt(
-  directory: string,
-  databaseId: string,
-  { seq, file, segment, offset, length }: Doubt,
-  refused: boolean,
-): number {
+/** The doubt is over: what DuckDB has `refused` is kept in `quarantine`, and cut off. Gives back how many bytes that were. */
+export function settleDoubt(directory: string, databaseId: string, doubt: Doubt, refused: boolean, quarantine: string): number {
+  const { seq, file, segment, offset, length } = doubt
   if (refused) {
+    ensureDirectory(quarantine, 'DOUBT:KEEP')
     const fd = openForWriting(file, 'r+', 'DOUBT:CUT')
     try {
+      const batch = Buffer.alloc(length)
+      fs.readSync(fd, batch, 0, length, offset)
+      writeAtomic(path.join(quarantine, `${path.basename(file)}.seq-${seq}`), batch, 'DOUBT:KEEP')
       cutOpen(fd, offset, 'DOUBT:CUT')
       syncOpen(fd, 'DOUBT:CUT')
     } finally {
@@ -134,8 +134,6 @@ interface Repair {
   end: Pick<Mark, 'segment' | 'offset'> | undefined
   /** Those that whole batches refer to. */
   readonly spills: ReferredSpill[]
-  /** The last whole batch, if it was written ahead. */
-  ahead: Doubt | undefined
 }
 
 /** A whole batch in a segment. */
@@ -200,6 +198,13 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
       })
     }
     const found = survey(reader, segment.firstSeq)
+    const ahead = aheadOf(found, segment)
+    const isDoubtful = ahead !== undefined && isBehind(mark, ahead) && !following.some(hasBatch)
+    if (isDoubtful && mark !== undefined && sameBoot(mark.bootId)) {
+      found.good.pop()
+      found.end = ahead.offset
+      result.cutBytes += ahead.length
+    }
     const isEmpty = found.good.length === 0 && found.bad === undefined
     // Created for what comes after transactions that never became durable. Or created, but not even its header was durable.
     const isPremature = repair.cut || (mark !== undefined && mark.seq < segment.firstSeq - 1)
@@ -230,12 +235,10 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
     } else if (found.badTail !== undefined) repair.guess = lastSeqIn(reader, found.badTail, expected)
     const reason = damage(found, torn, header === undefined, Number.isFinite(proved) ? proved : 0)
     if (reason !== undefined) {
-      const end = replaceDamaged(repair, reader, segment, found.good, reason)
-      repair.end = { segment: segment.firstSeq, offset: end }
-      repair.ahead = doubtOf(segment, found, end)
+      repair.end = { segment: segment.firstSeq, offset: replaceDamaged(repair, reader, segment, found.good, reason) }
       return
     }
-    repair.ahead = doubtOf(segment, found, found.end)
+    if (isDoubtful && found.end > ahead.offset) result.doubt = ahead
     if (mark !== undefined && segment.firstSeq < mark.segment) return
     keepUpTo(reader, segment.file, mark === undefined ? (found.good.at(-1)?.offset ?? 0) : proved, found.end)
     repair.end = { segment: segment.firstSeq, offset: found.end }
@@ -244,11 +247,11 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
   }
 }
 
-/** The last batch of a segment that ends at `end`, if it was written ahead, and nothing was written behind it: that would say that it is committed. */
-function doubtOf({ file, firstSeq }: SegmentFile, { good, badTail }: Survey, end: number): Doubt | undefined {
+/** The last batch of a segment, if it was written ahead, and nothing was written behind it: that would say that it is committed. */
+function aheadOf({ good, badTail }: Survey, { file, firstSeq }: SegmentFile): Doubt | undefined {
   const last = good.at(-1)
   if (last?.ahead !== true || badTail !== undefined) return undefined
-  return { seq: last.lastSeq, file, segment: firstSeq, offset: end - last.length, length: last.length }
+  return { seq: last.lastSeq, file, segment: firstSeq, offset: last.offset, length: last.length }
 }
 
 /** The offset in this segment before which everything is known to have been acknowledged. */

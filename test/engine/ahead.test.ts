@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert'
 import { TransactionEncoder } from '../../agent/journal/record.ts'
 import { readTransactions } from '../../agent/journal/transactions.ts'
 import type { Change, Transaction } from '../../agent/journal/types.ts'
-import { batchesOf, lastIsAhead, openWriter } from '../fixtures/journal.ts'
+import { type BatchPlace, batchesOf, flip, lastIsAhead, openWriter, rebooted } from '../fixtures/journal.ts'
 import { codeOf, TestEngine } from '../support/engine.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -96,10 +96,11 @@ test('beside others nothing is written ahead', async () => {
   assert.equal(ahead().slice(before), Array<boolean>(20).fill(false))
 })
 
-/** Leaves a transaction in the journal of the killed engine that was written ahead, and of which nothing says what DuckDB made of it. */
-async function leaveInDoubt(change: (last: Change) => Change): Promise<number> {
+/** Leaves a transaction in the journal of the killed engine that was written ahead, and of which nothing says what DuckDB made of it. Gives back the last seq before it. */
+async function leaveInDoubt(change: (last: Change) => Change, powerCut: boolean): Promise<number> {
   await insert(next++)
-  const { databaseId, durableSeq } = { databaseId: engine.control.hello.databaseId, durableSeq: (await engine.control.status()).durableSeq }
+  const { databaseId } = engine.control.hello
+  const { durableSeq } = await engine.control.status()
   await engine.kill()
   const last = [...readTransactions(journal(), durableSeq)].at(-1) as Transaction
   const mark = fs.readFileSync(path.join(journal(), 'durable.mark'))
@@ -111,30 +112,71 @@ async function leaveInDoubt(change: (last: Change) => Change): Promise<number> {
   writer.writeAhead(transaction, Date.now()).confirm()
   await writer.close()
   fs.writeFileSync(path.join(journal(), 'durable.mark'), mark)
+  if (powerCut) rebooted(journal(), databaseId)
   return durableSeq
 }
 
-test('a kill between the two: what DuckDB refuses at the next start was refused before; its seq is given anew, and nobody is told of an incident', async () => {
-  const before = await leaveInDoubt((last) => last)
+const newRow = (last: Change) => ({ ...last, rows: { count: 1, columns: [[1000], ['in doubt'], [null]] } }) as Change
+
+async function restarted() {
   await engine.start()
-  const { recovery, durableSeq } = engine.control.hello
-  assert.equal([recovery.refused, recovery.gaps, recovery.quarantined, durableSeq], [[], [], [], before])
-  assert.ok(recovery.cutBytes > 0)
   client = await engine.connect()
+  const { recovery, durableSeq } = engine.control.hello
+  return { ...recovery, durableSeq }
+}
+
+test('a kill between the two: nobody was told, and it is gone, whatever DuckDB made of it', async () => {
+  const before = await leaveInDoubt(newRow, false)
+  const { refused, gaps, quarantined, cutBytes, durableSeq } = await restarted()
+  assert.equal([refused, gaps, quarantined, durableSeq], [[], [], [], before])
+  assert.ok(cutBytes > 0)
+  await insert(next++)
+  assert.equal(journaled(), await stored())
+})
+
+test('a power cut between the two: what DuckDB refuses now was refused before; its seq is given anew, in a new epoch, and nobody is told of an incident', async () => {
+  const { epoch } = engine.control.hello
+  const before = await leaveInDoubt((last) => last, true)
+  const { refused, gaps, quarantined, cutBytes, durableSeq } = await restarted()
+  assert.equal([refused, gaps, quarantined, durableSeq], [[], [], [], before])
+  assert.ok(cutBytes > 0)
+  assert.is(engine.control.hello.epoch, epoch + 1)
   await insert(next++)
   assert.equal(journaled(), await stored())
   assert.is((await engine.control.status()).durableSeq, before + 1)
 })
 
-test('a kill between the two: what DuckDB takes at the next start is there from then on', async () => {
-  const before = await leaveInDoubt((last) => ({ ...last, rows: { count: 1, columns: [[1000], ['in doubt'], [null]] } }) as Change)
-  await engine.start()
-  const { recovery, durableSeq } = engine.control.hello
-  assert.equal([recovery.refused, recovery.gaps, recovery.cutBytes, durableSeq], [[], [], 0, before + 1])
+test('a power cut between the two: what DuckDB takes now is there from then on', async () => {
+  const before = await leaveInDoubt(newRow, true)
+  const { refused, gaps, cutBytes, durableSeq } = await restarted()
+  assert.equal([refused, gaps, cutBytes, durableSeq], [[], [], 0, before + 1])
   assert.ok((await stored()).includes(1000))
   await engine.restart()
   assert.ok((await stored()).includes(1000))
   assert.equal(journaled(), await stored())
+})
+
+test('a refused row does not come in through the net effect of a replay, over a row that was changed', async () => {
+  for (let i = 0; i < 5; i++) await insert(next++)
+  const key = next
+  await insert(next++)
+  await client.query('UPDATE t SET v = $1 WHERE id = $2', ['acknowledged', key])
+  await leaveInDoubt((last) => ({ ...last, rows: { count: 1, columns: [[key], ['refused'], [null]] } }) as Change, true)
+  const { refused, cutBytes } = await restarted()
+  assert.equal(refused, [])
+  assert.ok(cutBytes > 0)
+  assert.equal(await engine.sql(`SELECT v FROM t WHERE id = ${key}`), [['acknowledged']])
+})
+
+test('beside other damage a refusal proves nothing: it is told of, and nothing is cut', async () => {
+  await insert(next++)
+  const last = batchesOf(journal()).at(-1) as BatchPlace
+  await leaveInDoubt((change) => change, true)
+  flip(last.file, last.offset + last.length - 12)
+  const { refused, gaps, cutBytes } = await restarted()
+  assert.is(cutBytes, 0)
+  assert.is(refused.length, 1)
+  assert.is(gaps.length, 1)
 })
 
 test.run()

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { listSegments, segmentHeaderBytes, segmentName } from '../../agent/journal/segment.ts'
-import { flip } from '../fixtures/journal.ts'
+import { flip, rebooted } from '../fixtures/journal.ts'
 import { seededRandom } from '../support/random.ts'
 import type { Fault } from './support/faults.ts'
 import { enginePoints, labelsOf } from './support/labels.ts'
@@ -95,6 +95,7 @@ test('killed while the disk and DuckDB have the same transaction at the same tim
     for (const [label, hits] of Object.entries(doubtful)) {
       // Before anything of it is taken back.
       await liveUntil({ label: 'AHEAD:WITHDRAW', hit: 1, action: 'kill' })
+      rebooted(lives.journal, lives.databaseId)
       lives.plan([killAt(label, hits)])
       assert.not.ok(await lives.start(), `it dies at ${label}`)
     }

@@ -206,35 +206,42 @@ async function leaveInDoubt(): Promise<BatchPlace> {
   return batchesOf(directory).at(-1) as BatchPlace
 }
 
-for (const boot of ['the same boot', 'another boot'])
-  for (const refused of [false, true])
-    test(`in doubt after ${boot}: ${refused ? 'what DuckDB refuses is cut off' : 'what DuckDB takes stays'}, and until then the doubt stays, also over another kill`, async () => {
-      const last = await leaveInDoubt()
-      if (boot === 'another boot') {
-        setMark(directory, { offset: batchesOf(directory)[1]?.offset as number, seq: 1 })
-        rebooted(directory)
-      }
-      const found = () => repairJournal(directory, databaseId, path.join(root, 'quarantine'))
-      const { doubt, lastSeq, gaps, cutBytes } = found()
-      assert.equal([lastSeq, gaps, cutBytes], [3, [], 0])
-      assert.equal(doubt, { seq: 3, file: last.file, segment: 1, offset: last.offset, length: last.length })
-      assert.equal(found().doubt, doubt)
-      assert.is(settleDoubt(directory, databaseId, doubt as Doubt, refused), refused ? last.length : 0)
-      const settled = found()
-      assert.equal([settled.doubt, settled.lastSeq, settled.gaps, settled.cutBytes], [undefined, refused ? 2 : 3, [], 0])
-      assert.equal(seqsOf(directory), refused ? [1, 2] : [1, 2, 3])
-      assert.equal(settleAgain(doubt as Doubt, refused), seqsOf(directory), 'a kill in between: it is done again')
-    })
+const found = () => repairJournal(directory, databaseId, path.join(root, 'quarantine'))
 
-function settleAgain(doubt: Doubt, refused: boolean): number[] {
-  settleDoubt(directory, databaseId, doubt, refused)
-  return seqsOf(directory)
+/** As after a power cut: what the mark says is older. */
+function afterPowerCut(): void {
+  setMark(directory, { offset: batchesOf(directory)[1]?.offset as number, seq: 1 })
+  rebooted(directory)
 }
+
+test('after a kill the mark is exact: what lies behind it was acknowledged to nobody, and is cut off whatever DuckDB made of it', async () => {
+  const last = await leaveInDoubt()
+  const { doubt, lastSeq, gaps, cutBytes } = found()
+  assert.equal([doubt, lastSeq, gaps, cutBytes], [undefined, 2, [], last.length])
+  assert.equal(seqsOf(directory), [1, 2])
+  assert.equal([found().cutBytes, found().lastSeq], [0, 2])
+})
+
+for (const refused of [false, true])
+  test(`in doubt after a power cut: ${refused ? 'what DuckDB refuses is kept aside and cut off' : 'what DuckDB takes stays'}; until then the doubt stays, also over a kill`, async () => {
+    const last = await leaveInDoubt()
+    const bytes = fs.readFileSync(last.file).subarray(last.offset, last.offset + last.length)
+    afterPowerCut()
+    const { doubt, lastSeq, gaps, cutBytes } = found()
+    assert.equal([lastSeq, gaps, cutBytes], [3, [], 0])
+    assert.equal(doubt, { seq: 3, file: last.file, segment: 1, offset: last.offset, length: last.length })
+    assert.equal(found().doubt, doubt)
+    const kept = path.join(root, 'kept')
+    assert.is(settleDoubt(directory, databaseId, doubt as Doubt, refused, kept), refused ? last.length : 0)
+    assert.equal([...filesOf(kept).values()], refused ? [bytes] : [])
+    const settled = found()
+    assert.equal([settled.doubt, settled.lastSeq, settled.gaps, settled.cutBytes], [undefined, refused ? 2 : 3, [], 0])
+    assert.equal(seqsOf(directory), refused ? [1, 2] : [1, 2, 3])
+  })
 
 test('no doubt is left of one that something says to be durable: the mark, or what was written behind it', async () => {
   const last = await leaveInDoubt()
   setMark(directory, { offset: last.offset + last.length, seq: 3 })
-  const found = () => repairJournal(directory, databaseId, path.join(root, 'quarantine'))
   assert.equal([found().doubt, found().lastSeq], [undefined, 3])
   const writer = openWriter(directory, { nextSeq: 4 })
   await writer.durable(append(writer, 4))

@@ -41,7 +41,7 @@ export async function assertJournalHolds({ root }: Cut, told: readonly Told[], {
   if (repaired.doubt !== undefined) {
     // As DuckDB would decide: an order that is there already is refused.
     const refused = isAgain(journal, repaired.doubt.seq)
-    settleDoubt(journal, databaseId, repaired.doubt, refused)
+    settleDoubt(journal, databaseId, repaired.doubt, refused, path.join(data, 'quarantine'))
     if (refused) repaired.lastSeq--
   }
   const found = ordersIn(journal)
