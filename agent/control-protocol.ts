@@ -23,6 +23,8 @@ export interface RecoveryReport {
   gaps: { firstSeq: number; lastSeq: number; tables: string[] }[]
   /** Transactions that DuckDB refused to replay. */
   refused: { seq: number; error: string }[]
+  /** The one that was on its way when the process before died (agent/journal/doubt.ts), if it does not count; its seq is given anew. `kept`: the file that its bytes are in. */
+  withdrawn?: { seq: number; error: string; kept: string | null }
 }
 
 /** Goes up whenever an agent of one version cannot look after an engine of another. */

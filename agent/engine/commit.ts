@@ -3,6 +3,7 @@
  * appended under the next seq; then the flusher's fsync is waited for, outside the lock, by whoever answers a client.
  */
 
+import { systemClock, within } from '../clock.ts'
 import { freeBytes } from '../disk.ts'
 import { DaemonGuardError, messageOf } from '../errors.ts'
 import type { EncodedTransaction } from '../journal/record.ts'
@@ -21,6 +22,9 @@ const rowGroupRows = 122_880
 
 /** Commits that do not go ahead after DuckDB has refused one: whoever inserts keys that may be there already would pay for it with two fsyncs each time. */
 const wary = 100
+
+/** ms for which a suspect instance waits for the disk. */
+const longestWithdrawal = 1_000
 
 export interface CommitOptions {
   writer: JournalWriter
@@ -129,7 +133,16 @@ export class CommitPipeline {
       try {
         await commit()
       } catch (error) {
-        if (!isOrdinary(error)) suspect(`COMMIT failed: ${messageOf(error)}`)
+        if (!isOrdinary(error)) {
+          // Else the next engine would replay what this one dies of.
+          if (ahead !== undefined)
+            await within(
+              ahead.withdraw().catch(() => {}),
+              longestWithdrawal,
+              systemClock,
+            )
+          suspect(`COMMIT failed: ${messageOf(error)}`)
+        }
         this.#wary = wary
         await ahead?.withdraw()
         await rollback()

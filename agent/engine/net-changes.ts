@@ -101,7 +101,9 @@ export class NetChanges {
     return changes.some((change) => {
       if (change.kind === 'sequence') return false
       const name = tableName(change.table)
-      const rows = this.#tables.get(name)?.rows
+      const { rows, inserted } = this.#tables.get(name) ?? {}
+      // DuckDB has refused one of the two, or will.
+      if (change.kind === 'insert' && inserted !== undefined && keysOf(change).some((key) => inserted.has(key))) return true
       const mine = deletes.has(name) ? (own.get(name) ?? new Map<string, RowChange['kind']>()) : undefined
       if (mine !== undefined) own.set(name, mine)
       if (mine === undefined && (rows === undefined || rows.size === 0)) return false

@@ -11,7 +11,8 @@ import { ensureDirectory, makePrivate, removeDurably, syncDirectory, syncFile } 
 import { headerBytes, parseDatabaseHeader, parseMainHeader } from '../duckfile/header.ts'
 import { holdsNoCommit } from '../duckfile/wal.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
-import { type Doubt, type JournalRepair, repairJournal, settleDoubt } from '../journal/repair.ts'
+import { beginTrial, type Doubt, endTrial, isHopeless, keep, withdraw } from '../journal/doubt.ts'
+import { type JournalRepair, repairJournal } from '../journal/repair.ts'
 import { listSegments } from '../journal/segment.ts'
 import { type JournalDamage, readTransactions } from '../journal/transactions.ts'
 import { isSpilled, type Table, type Transaction, tableName } from '../journal/types.ts'
@@ -19,7 +20,7 @@ import type { Paths } from '../paths.ts'
 import { step } from '../step.ts'
 import { becomesFree, isInUse } from '../windows/open-file.ts'
 import { type Connection, Database } from './duckdb.ts'
-import { isShortage } from './duckdb-errors.ts'
+import { isShortage, toSqlError } from './duckdb-errors.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
 import { Replay } from './replay.ts'
@@ -48,6 +49,16 @@ export interface Recovered {
   nextSeq: number
   epoch: number
   report: RecoveryReport
+}
+
+interface Trial {
+  /** DuckDB ends the process over it. */
+  readonly isEnd: boolean
+  readonly paths: Paths
+  readonly databaseId: string
+  readonly journal: JournalRepair
+  readonly report: RecoveryReport
+  readonly stamp: string
 }
 
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
@@ -103,13 +114,17 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   if (oldest > mark.seq + 1) missing.unshift({ firstSeq: mark.seq + 1, lastSeq: oldest - 1 })
   const tables = new Set<string>()
   step('RECOVERY:REPLAY')
+  const { doubt } = journal
+  const isEnd = doubt !== undefined && isHopeless(paths.journal, doubt)
   const replay = new Replay(connection, database.catalog, prepared)
   try {
     const onDamage = ({ seq = 0, reason, file }: JournalDamage) => {
       // The repair has reported it already.
       if (!journal.gaps.some(({ firstSeq, lastSeq }) => firstSeq <= seq && seq <= lastSeq)) throw new Error(`${reason} (${file})`)
     }
-    const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1, undefined, onDamage), tables), journal.doubt?.seq)
+    const last = isEnd ? doubt.seq - 1 : undefined
+    const trial = doubt && { seq: doubt.seq, begin: () => beginTrial(paths.journal, doubt), end: () => endTrial(paths.journal) }
+    const result = await replay.run(noting(readTransactions(paths.journal, mark.seq + 1, last, onDamage), tables), trial)
     Object.assign(report, result)
   } catch (error) {
     // The file is as good as it was: with more memory, or space, the same replay goes through.
@@ -125,9 +140,9 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   step('RECOVERY:REPLAYED')
   // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
   report.gaps = missing.map(({ firstSeq, lastSeq, tables: known }) => ({ firstSeq, lastSeq, tables: [...(known ?? tables)] }))
-  if (journal.doubt !== undefined) settle(paths, databaseId, journal, journal.doubt, report, stampOf(now()))
+  if (doubt !== undefined) settle(doubt, { isEnd, paths, databaseId, journal, report, stamp: stampOf(now()) })
   report.durationMs = performance.now() - started
-  const broken = journal.quarantined.length > 0 || report.cutBytes > 0 || missing.length > 0
+  const broken = journal.quarantined.length > 0 || journal.cutBytes > 0 || missing.length > 0 || report.withdrawn !== undefined
   return {
     database,
     connection,
@@ -141,16 +156,24 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
 }
 
-/** What DuckDB refuses now, on the same state, it had refused before, and its client was told nothing else. On another state that proves nothing: it is told of as refused. */
-function settle(paths: Paths, databaseId: string, journal: JournalRepair, doubt: Doubt, report: RecoveryReport, stamp: string): void {
-  const others = report.refused.filter(({ seq }) => seq !== doubt.seq)
-  const isSameState = others.length === 0 && report.gaps.length === 0 && journal.quarantined.length === 0
-  const refused = isSameState && report.refused.length > 0
-  if (refused) {
-    report.refused = []
-    journal.lastSeq = doubt.seq - 1
+/**
+ * The last transaction, of which nothing said what DuckDB made of it: what it refuses now as it refuses a commit, on the same state, it had refused before, and its client was
+ * told nothing else. On another state, or for another reason, that proves nothing: it stays, and is told of as refused.
+ */
+function settle(doubt: Doubt, { isEnd, paths, databaseId, journal, report, stamp }: Trial): void {
+  const own = report.refused.filter(({ seq }) => seq === doubt.seq)
+  const isSameState = report.refused.length === own.length && report.gaps.length === 0 && journal.quarantined.length === 0
+  const isNoCommit = own.some(({ error }) => /^(23|40)/.test(toSqlError(new Error(error)).code))
+  if (!isEnd && !(isSameState && isNoCommit)) {
+    keep(paths.journal, databaseId, doubt)
+    return
   }
-  report.cutBytes += settleDoubt(paths.journal, databaseId, doubt, refused, path.join(paths.quarantine, `${stamp}-journal-doubt`))
+  const kept = withdraw(paths.journal, databaseId, doubt, path.join(paths.quarantine, `${stamp}-journal-doubt`))
+  journal.lastSeq = doubt.seq - 1
+  const error = own[0]?.error ?? 'the engine ends when it is replayed'
+  report.withdrawn = { seq: doubt.seq, error, kept }
+  // What ends an engine may have been acknowledged.
+  report.refused = isEnd ? [...report.refused, { seq: doubt.seq, error }] : []
 }
 
 /**

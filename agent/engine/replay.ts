@@ -26,6 +26,13 @@ export interface ReplayResult {
   refused: { seq: number; error: string }[]
 }
 
+/** The transaction of that seq; whether DuckDB takes it is to be seen between the two calls. */
+export interface Doubtful {
+  readonly seq: number
+  begin(): void
+  end(): void
+}
+
 const imagesTable = 'daemonguard_images'
 const imagesPath = `temp.main.${imagesTable}`
 
@@ -56,13 +63,18 @@ export class Replay {
   }
 
   /**
-   * Applies them all, in order. Throws only when the instance itself fails. `doubtful`: the seq of one that DuckDB may have refused; it goes in by itself, since a net
-   * effect takes what was committed for granted.
+   * Applies them all, in order. Throws only when the instance itself fails. `doubtful`: one that DuckDB may have refused; it goes in by itself, since a net effect takes
+   * what was committed for granted.
    */
-  async run(transactions: Iterable<Transaction>, doubtful?: number): Promise<ReplayResult> {
+  async run(transactions: Iterable<Transaction>, doubtful?: Doubtful): Promise<ReplayResult> {
     for (const transaction of transactions) {
+      if (transaction.seq === doubtful?.seq) {
+        await this.#flush()
+        await this.#try(transaction, doubtful)
+        continue
+      }
       const ties = await this.#tiesOf(transaction)
-      const mayJoin = transaction.seq !== doubtful && !isAlone(transaction, ties)
+      const mayJoin = !isAlone(transaction, ties)
       if (!mayJoin || !this.#group.add(transaction, ties)) {
         await this.#flush()
         if (!mayJoin || !this.#group.add(transaction, ties)) await this.#alone(transaction)
@@ -107,6 +119,18 @@ export class Replay {
       this.#refuseOnlyIfSound(error)
       this.#result.refused.push({ seq: transaction.seq, error: messageOf(error) })
     }
+  }
+
+  /** What ends the process leaves it begun. */
+  async #try(transaction: Transaction, { begin, end }: Doubtful): Promise<void> {
+    begin()
+    try {
+      await this.#alone(transaction)
+    } catch (error) {
+      if (isShortage(error)) end()
+      throw error
+    }
+    end()
   }
 
   #refuseOnlyIfSound(error: unknown): void {
@@ -169,6 +193,8 @@ export class Replay {
   }
 
   async #insert(table: Table, rows: Rows): Promise<void> {
+    // DuckDB refuses a row and its parent in one append: of a table that refers to itself, each statement's rows go by themselves.
+    if (this.#appender !== undefined && (await this.#ties.of(table)).parents.has(tableName(table))) this.#endAppend()
     this.#appender ??= { table, appender: await this.#connection.appender(table.schema, table.name, this.#catalog) }
     this.#appender.appender.append(rows)
     this.#appended += bytesOf(rows)

@@ -248,10 +248,9 @@ class Consumer implements JournalConsumer {
     if (epoch <= this.#epoch) return
     const last = Math.min(durableSeq, this.#endOfEpoch(this.#epoch))
     this.#epoch = epoch
-    if (this.#position > last) {
-      this.#tell(last + 1, this.#position, `the journal was cut back to seq ${last} after these had been read`)
-      this.seek(last)
-    }
+    if (this.#position > last) this.#tell(last + 1, this.#position, `the journal was cut back to seq ${last} after these had been read`)
+    // A repair may have put another file in the place of the one that is open.
+    this.seek(Math.min(this.#position, last))
     if (this.#cursor.confirmed > last) this.#cursor = { ...this.#cursor, confirmed: last }
   }
 

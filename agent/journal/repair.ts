@@ -9,9 +9,8 @@
  *   cut the mark may be older than the last acknowledgement; then it is an assumption, for which the disk must have lost an fsynced write.
  * - Without a mark: torn if the machine was booted since, else rotten. Within a boot somebody has removed the mark: nothing is proved.
  *
- * The last whole batch may have been written ahead of DuckDB's commit, with nothing that says that it is durable: DuckDB may have refused it. Behind an exact mark
- * it was never acknowledged, and is cut off like a torn one. After a power cut it may have been: it is in doubt, and recovery has DuckDB decide anew, on the same
- * state; until then the mark stays as it is.
+ * The last whole batch is in doubt (agent/journal/doubt.ts) when it was written ahead of DuckDB's commit, and neither the mark nor anything behind it says that it is
+ * durable. It stays, and the mark as it is, until recovery has had DuckDB decide.
  *
  * (To judge by the bytes alone, as "a prefix up to a page boundary, then zeros", fails both ways: a rotten batch that ends with a page of
  * zeros looks torn, and a kill may leave a prefix that ends within a page when the writer's own memory had been swapped out.)
@@ -21,7 +20,8 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { cutOpen, ensureDirectory, keepAs, moveDurably, openForWriting, removeDurably, syncOpen, writeAll, writeAtomic } from '../disk.ts'
 import { DaemonGuardError } from '../errors.ts'
-import { type Mark, markFile, readMark, writeMark } from './mark.ts'
+import { type Doubt, isBehind, setMark } from './doubt.ts'
+import { type Mark, markFile, readMark } from './mark.ts'
 import { SegmentReader } from './reader.ts'
 import { batchHeaderBytes, decodeBatchHeader, moveBatch, spillOf } from './record.ts'
 import { currentBootId, encodeSegmentHeader, listSegments, type SegmentFile, sameBoot, segmentHeaderBytes } from './segment.ts'
@@ -45,16 +45,6 @@ export interface JournalRepair {
   doubt: Doubt | undefined
 }
 
-/** Where the batch of a transaction lies that DuckDB may have refused. */
-export interface Doubt {
-  readonly seq: number
-  readonly file: string
-  /** First seq of its segment. */
-  readonly segment: number
-  readonly offset: number
-  readonly length: number
-}
-
 /** Repairs the journal of `databaseId` in place. `quarantine` is the directory for damaged segments; it is created when needed. */
 export function repairJournal(directory: string, databaseId: string, quarantine: string): JournalRepair {
   removeLeftovers(directory)
@@ -73,42 +63,6 @@ export function repairJournal(directory: string, databaseId: string, quarantine:
   const end = repair.end ?? (mark === undefined ? undefined : { segment: mark.segment, offset: mark.offset })
   if (result.doubt === undefined && end !== undefined) setMark(directory, databaseId, mark, { ...end, seq: last })
   return result
-}
-
-/** The doubt is over: what DuckDB has `refused` is kept in `quarantine`, and cut off. Gives back how many bytes that were. */
-export function settleDoubt(directory: string, databaseId: string, doubt: Doubt, refused: boolean, quarantine: string): number {
-  const { seq, file, segment, offset, length } = doubt
-  if (refused) {
-    ensureDirectory(quarantine, 'DOUBT:KEEP')
-    const fd = openForWriting(file, 'r+', 'DOUBT:CUT')
-    try {
-      const batch = Buffer.alloc(length)
-      fs.readSync(fd, batch, 0, length, offset)
-      writeAtomic(path.join(quarantine, `${path.basename(file)}.seq-${seq}`), batch, 'DOUBT:KEEP')
-      cutOpen(fd, offset, 'DOUBT:CUT')
-      syncOpen(fd, 'DOUBT:CUT')
-    } finally {
-      fs.closeSync(fd)
-    }
-  }
-  const end = refused ? { offset, seq: seq - 1 } : { offset: offset + length, seq }
-  setMark(directory, databaseId, readMark(directory, databaseId), { segment, ...end })
-  return refused ? length : 0
-}
-
-/** Whether a batch lies behind all that the mark says to be durable. */
-function isBehind(mark: Mark | undefined, { segment, offset }: Doubt): boolean {
-  if (mark === undefined || mark.segment < segment) return true
-  return mark.segment === segment && mark.offset <= offset
-}
-
-function setMark(directory: string, databaseId: string, mark: Mark | undefined, position: Pick<Mark, 'segment' | 'offset' | 'seq'>): void {
-  if (!isAt(mark, position)) writeMark(directory, databaseId, position)
-}
-
-/** After a kill the mark is where it must be, as a rule: a full disk need not take it again. */
-function isAt(mark: Mark | undefined, { segment, offset, seq }: Pick<Mark, 'segment' | 'offset' | 'seq'>): boolean {
-  return mark?.segment === segment && mark.offset === offset && mark.seq === seq && sameBoot(mark.bootId)
 }
 
 /** What a repair or a mark leaves behind when it is interrupted; all of it is made again. */
@@ -198,13 +152,6 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
       })
     }
     const found = survey(reader, segment.firstSeq)
-    const ahead = aheadOf(found, segment)
-    const isDoubtful = ahead !== undefined && isBehind(mark, ahead) && !following.some(hasBatch)
-    if (isDoubtful && mark !== undefined && sameBoot(mark.bootId)) {
-      found.good.pop()
-      found.end = ahead.offset
-      result.cutBytes += ahead.length
-    }
     const isEmpty = found.good.length === 0 && found.bad === undefined
     // Created for what comes after transactions that never became durable. Or created, but not even its header was durable.
     const isPremature = repair.cut || (mark !== undefined && mark.seq < segment.firstSeq - 1)
@@ -238,7 +185,9 @@ function repairSegment(repair: Repair, segment: SegmentFile, following: readonly
       repair.end = { segment: segment.firstSeq, offset: replaceDamaged(repair, reader, segment, found.good, reason) }
       return
     }
-    if (isDoubtful && found.end > ahead.offset) result.doubt = ahead
+    const ahead = aheadOf(found, segment)
+    // A segment begins with a seq that was given only when the one before had been committed.
+    if (ahead !== undefined && isBehind(mark, ahead) && !following.some(({ firstSeq }) => firstSeq > ahead.seq)) result.doubt = ahead
     if (mark !== undefined && segment.firstSeq < mark.segment) return
     keepUpTo(reader, segment.file, mark === undefined ? (found.good.at(-1)?.offset ?? 0) : proved, found.end)
     repair.end = { segment: segment.firstSeq, offset: found.end }

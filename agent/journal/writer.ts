@@ -198,7 +198,7 @@ export class JournalWriter implements SpillSource {
 
   /**
    * Writes a transaction that has been reserved and that DuckDB is about to commit, so that the disk and DuckDB work at the same time. Until it is confirmed it lies
-   * behind the mark and all that is told to be durable, where only recovery looks, which has DuckDB decide anew. To be called while the writer is idle; nothing may be
+   * behind the mark and all that is told to be durable, where only recovery looks (doubt.ts). To be called while the writer is idle; nothing may be
    * reserved or appended until it is confirmed or withdrawn.
    */
   writeAhead(encoded: EncodedTransaction, time: number): Ahead {

@@ -34,6 +34,10 @@ export function isDamaged(recovery: RecoveryReport): boolean {
 export function describeRecovery(recovery: RecoveryReport): string {
   const parts = [`opened at seq ${recovery.watermark}, ${recovery.replayed} transactions replayed in ${Math.round(recovery.durationMs)} ms`]
   if (recovery.cutBytes > 0) parts.push(`${recovery.cutBytes} bytes cut from the journal's end (never acknowledged)`)
+  if (recovery.withdrawn !== undefined) {
+    const { seq, error, kept } = recovery.withdrawn
+    parts.push(`seq ${seq} was on its way when the process died, and is withdrawn: ${error}${kept === null ? '' : ` (kept as ${kept})`}`)
+  }
   if (recovery.quarantined.length > 0)
     parts.push(`journal segments quarantined: ${recovery.quarantined.map(({ file }) => file).join(', ')}`)
   for (const gap of recovery.gaps)

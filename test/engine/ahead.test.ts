@@ -9,8 +9,10 @@ import * as assert from 'uvu/assert'
 import { TransactionEncoder } from '../../agent/journal/record.ts'
 import { readTransactions } from '../../agent/journal/transactions.ts'
 import type { Change, Transaction } from '../../agent/journal/types.ts'
+import { faultEnvironment } from '../fault/support/faults.ts'
 import { type BatchPlace, batchesOf, flip, lastIsAhead, openWriter, rebooted } from '../fixtures/journal.ts'
 import { codeOf, TestEngine } from '../support/engine.ts'
+import { sourceCommand } from '../support/program.ts'
 import { waitFor } from '../support/wait.ts'
 
 const test = suite('written ahead')
@@ -125,34 +127,50 @@ async function restarted() {
   return { ...recovery, durableSeq }
 }
 
-test('a kill between the two: nobody was told, and it is gone, whatever DuckDB made of it', async () => {
-  const before = await leaveInDoubt(newRow, false)
-  const { refused, gaps, quarantined, cutBytes, durableSeq } = await restarted()
-  assert.equal([refused, gaps, quarantined, durableSeq], [[], [], [], before])
-  assert.ok(cutBytes > 0)
-  await insert(next++)
-  assert.equal(journaled(), await stored())
-})
+for (const powerCut of [false, true]) {
+  const end = powerCut ? 'a power cut' : 'a kill'
 
-test('a power cut between the two: what DuckDB refuses now was refused before; its seq is given anew, in a new epoch, and nobody is told of an incident', async () => {
-  const { epoch } = engine.control.hello
-  const before = await leaveInDoubt((last) => last, true)
-  const { refused, gaps, quarantined, cutBytes, durableSeq } = await restarted()
-  assert.equal([refused, gaps, quarantined, durableSeq], [[], [], [], before])
-  assert.ok(cutBytes > 0)
-  assert.is(engine.control.hello.epoch, epoch + 1)
-  await insert(next++)
-  assert.equal(journaled(), await stored())
-  assert.is((await engine.control.status()).durableSeq, before + 1)
-})
+  test(`${end} between the two: what DuckDB refuses now was refused before; its seq is given anew, in a new epoch, and nobody is told of an incident`, async () => {
+    const { epoch } = engine.control.hello
+    const before = await leaveInDoubt((last) => last, powerCut)
+    const { refused, gaps, quarantined, withdrawn, durableSeq } = await restarted()
+    assert.equal([refused, gaps, quarantined, durableSeq], [[], [], [], before])
+    assert.is(withdrawn?.seq, before + 1)
+    assert.ok(fs.existsSync(withdrawn?.kept ?? ''))
+    assert.is(engine.control.hello.epoch, epoch + 1)
+    await insert(next++)
+    assert.equal(journaled(), await stored())
+    assert.is((await engine.control.status()).durableSeq, before + 1)
+  })
 
-test('a power cut between the two: what DuckDB takes now is there from then on', async () => {
-  const before = await leaveInDoubt(newRow, true)
-  const { refused, gaps, cutBytes, durableSeq } = await restarted()
-  assert.equal([refused, gaps, cutBytes, durableSeq], [[], [], 0, before + 1])
-  assert.ok((await stored()).includes(1000))
-  await engine.restart()
-  assert.ok((await stored()).includes(1000))
+  test(`${end} between the two: what DuckDB takes now is there from then on`, async () => {
+    const before = await leaveInDoubt(newRow, powerCut)
+    const { refused, gaps, withdrawn, durableSeq } = await restarted()
+    assert.equal([refused, gaps, withdrawn, durableSeq], [[], [], undefined, before + 1])
+    assert.ok((await stored()).includes(1000))
+    await engine.restart()
+    assert.ok((await stored()).includes(1000))
+    assert.equal(journaled(), await stored())
+  })
+}
+
+test('what has ended the engine twice when it was replayed is not tried again: it is withdrawn, and told of', async () => {
+  await leaveInDoubt(newRow, false)
+  engine.program = sourceCommand()
+  engine.env = faultEnvironment({
+    role: 'engine',
+    faults: [{ label: 'DOUBT:TRIED', action: 'kill' }],
+  })
+  for (let i = 0; i < 2; i++) {
+    const child = engine.spawn()
+    await waitFor('the engine has died', () => child.exit !== null)
+  }
+  engine.env = {}
+  const { refused, withdrawn } = await restarted()
+  assert.is(refused.length, 1)
+  assert.is(refused[0]?.seq, withdrawn?.seq)
+  assert.not((await stored()).includes(1000))
+  await insert(next++)
   assert.equal(journaled(), await stored())
 })
 
@@ -162,9 +180,9 @@ test('a refused row does not come in through the net effect of a replay, over a 
   await insert(next++)
   await client.query('UPDATE t SET v = $1 WHERE id = $2', ['acknowledged', key])
   await leaveInDoubt((last) => ({ ...last, rows: { count: 1, columns: [[key], ['refused'], [null]] } }) as Change, true)
-  const { refused, cutBytes } = await restarted()
+  const { refused, withdrawn } = await restarted()
   assert.equal(refused, [])
-  assert.ok(cutBytes > 0)
+  assert.ok(withdrawn)
   assert.equal(await engine.sql(`SELECT v FROM t WHERE id = ${key}`), [['acknowledged']])
 })
 
@@ -173,8 +191,8 @@ test('beside other damage a refusal proves nothing: it is told of, and nothing i
   const last = batchesOf(journal()).at(-1) as BatchPlace
   await leaveInDoubt((change) => change, true)
   flip(last.file, last.offset + last.length - 12)
-  const { refused, gaps, cutBytes } = await restarted()
-  assert.is(cutBytes, 0)
+  const { refused, gaps, withdrawn } = await restarted()
+  assert.is(withdrawn, undefined)
   assert.is(refused.length, 1)
   assert.is(gaps.length, 1)
 })

@@ -6,9 +6,10 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { DurableSeq } from '../../agent/durable.ts'
 import { openConsumer } from '../../agent/journal/consumer.ts'
-import { readMark } from '../../agent/journal/mark.ts'
-import { type Doubt, repairJournal, settleDoubt } from '../../agent/journal/repair.ts'
-import { listSegments } from '../../agent/journal/segment.ts'
+import { beginTrial, type Doubt, endTrial, isHopeless, keep, withdraw } from '../../agent/journal/doubt.ts'
+import { markFile, readMark } from '../../agent/journal/mark.ts'
+import { repairJournal } from '../../agent/journal/repair.ts'
+import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
 import { readTransactions } from '../../agent/journal/transactions.ts'
 import type { Change, Transaction } from '../../agent/journal/types.ts'
 import type { Ahead, JournalWriter } from '../../agent/journal/writer.ts'
@@ -208,36 +209,43 @@ async function leaveInDoubt(): Promise<BatchPlace> {
 
 const found = () => repairJournal(directory, databaseId, path.join(root, 'quarantine'))
 
-/** As after a power cut: what the mark says is older. */
-function afterPowerCut(): void {
-  setMark(directory, { offset: batchesOf(directory)[1]?.offset as number, seq: 1 })
-  rebooted(directory)
-}
+for (const end of ['a kill', 'a power cut'])
+  for (const refused of [false, true])
+    test(`in doubt after ${end}: ${refused ? 'what is withdrawn is kept aside and cut off' : 'what is kept stays'}; until then the doubt stays, also over another kill`, async () => {
+      const last = await leaveInDoubt()
+      const bytes = fs.readFileSync(last.file).subarray(last.offset, last.offset + last.length)
+      if (end === 'a power cut') {
+        // The mark may be older.
+        setMark(directory, { offset: batchesOf(directory)[1]?.offset as number, seq: 1 })
+        rebooted(directory)
+      }
+      const { doubt, lastSeq, gaps, cutBytes } = found()
+      assert.equal([lastSeq, gaps, cutBytes], [3, [], 0])
+      assert.equal(doubt, { seq: 3, file: last.file, segment: 1, offset: last.offset, length: last.length })
+      assert.equal(found().doubt, doubt)
+      const kept = path.join(root, 'kept')
+      if (refused) assert.ok(withdraw(directory, databaseId, doubt as Doubt, kept)?.startsWith(kept))
+      else keep(directory, databaseId, doubt as Doubt)
+      assert.equal([...filesOf(kept).values()], refused ? [bytes] : [])
+      const settled = found()
+      assert.equal([settled.doubt, settled.lastSeq, settled.gaps, settled.cutBytes], [undefined, refused ? 2 : 3, [], 0])
+      assert.equal(seqsOf(directory), refused ? [1, 2] : [1, 2, 3])
+    })
 
-test('after a kill the mark is exact: what lies behind it was acknowledged to nobody, and is cut off whatever DuckDB made of it', async () => {
-  const last = await leaveInDoubt()
-  const { doubt, lastSeq, gaps, cutBytes } = found()
-  assert.equal([doubt, lastSeq, gaps, cutBytes], [undefined, 2, [], last.length])
-  assert.equal(seqsOf(directory), [1, 2])
-  assert.equal([found().cutBytes, found().lastSeq], [0, 2])
+test('trials that have ended the process are counted, of that very batch; two are enough', async () => {
+  await leaveInDoubt()
+  const doubt = found().doubt as Doubt
+  beginTrial(directory, doubt)
+  assert.equal([isHopeless(directory, doubt), found().doubt], [false, doubt])
+  beginTrial(directory, doubt)
+  assert.equal([isHopeless(directory, doubt), isHopeless(directory, { ...doubt, offset: 1 }), found().doubt], [true, false, doubt])
+  beginTrial(directory, { ...doubt, offset: 1 })
+  assert.not(isHopeless(directory, doubt))
+  beginTrial(directory, doubt)
+  endTrial(directory)
+  beginTrial(directory, doubt)
+  assert.not(isHopeless(directory, doubt))
 })
-
-for (const refused of [false, true])
-  test(`in doubt after a power cut: ${refused ? 'what DuckDB refuses is kept aside and cut off' : 'what DuckDB takes stays'}; until then the doubt stays, also over a kill`, async () => {
-    const last = await leaveInDoubt()
-    const bytes = fs.readFileSync(last.file).subarray(last.offset, last.offset + last.length)
-    afterPowerCut()
-    const { doubt, lastSeq, gaps, cutBytes } = found()
-    assert.equal([lastSeq, gaps, cutBytes], [3, [], 0])
-    assert.equal(doubt, { seq: 3, file: last.file, segment: 1, offset: last.offset, length: last.length })
-    assert.equal(found().doubt, doubt)
-    const kept = path.join(root, 'kept')
-    assert.is(settleDoubt(directory, databaseId, doubt as Doubt, refused, kept), refused ? last.length : 0)
-    assert.equal([...filesOf(kept).values()], refused ? [bytes] : [])
-    const settled = found()
-    assert.equal([settled.doubt, settled.lastSeq, settled.gaps, settled.cutBytes], [undefined, refused ? 2 : 3, [], 0])
-    assert.equal(seqsOf(directory), refused ? [1, 2] : [1, 2, 3])
-  })
 
 test('no doubt is left of one that something says to be durable: the mark, or what was written behind it', async () => {
   const last = await leaveInDoubt()
@@ -250,6 +258,10 @@ test('no doubt is left of one that something says to be durable: the mark, or wh
   rebooted(directory)
   assert.is(listSegments(directory).length, 2)
   assert.equal([found().doubt, found().lastSeq], [undefined, 4])
+  // Its name says that seq 3 had been committed.
+  fs.truncateSync(listSegments(directory)[1]?.file as string, segmentHeaderBytes)
+  fs.rmSync(markFile(directory))
+  assert.equal([found().doubt, found().lastSeq], [undefined, 3])
 })
 
 test.run()

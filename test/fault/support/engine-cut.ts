@@ -3,7 +3,8 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import * as assert from 'uvu/assert'
-import { repairJournal, settleDoubt } from '../../../agent/journal/repair.ts'
+import { keep, withdraw } from '../../../agent/journal/doubt.ts'
+import { repairJournal } from '../../../agent/journal/repair.ts'
 import { listSegments } from '../../../agent/journal/segment.ts'
 import { readTransactions } from '../../../agent/journal/transactions.ts'
 import { isSpilled } from '../../../agent/journal/types.ts'
@@ -40,9 +41,10 @@ export async function assertJournalHolds({ root }: Cut, told: readonly Told[], {
   assert.equal([repaired.gaps, repaired.quarantined], [[], []])
   if (repaired.doubt !== undefined) {
     // As DuckDB would decide: an order that is there already is refused.
-    const refused = isAgain(journal, repaired.doubt.seq)
-    settleDoubt(journal, databaseId, repaired.doubt, refused, path.join(data, 'quarantine'))
-    if (refused) repaired.lastSeq--
+    if (isAgain(journal, repaired.doubt.seq)) {
+      withdraw(journal, databaseId, repaired.doubt, path.join(data, 'quarantine'))
+      repaired.lastSeq--
+    } else keep(journal, databaseId, repaired.doubt)
   }
   const found = ordersIn(journal)
   assertOrders(new Map([...found].map(([order, { rows }]) => [order, rows])), orders, refused)
