@@ -20,7 +20,7 @@ import type { Paths } from '../paths.ts'
 import { step } from '../step.ts'
 import { becomesFree, isInUse } from '../windows/open-file.ts'
 import { type Connection, Database } from './duckdb.ts'
-import { isShortage, toSqlError } from './duckdb-errors.ts'
+import { isCorruption, isShortage, toSqlError } from './duckdb-errors.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
 import { Replay } from './replay.ts'
@@ -115,7 +115,9 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const tables = new Set<string>()
   step('RECOVERY:REPLAY')
   const { doubt } = journal
-  const isEnd = doubt !== undefined && isHopeless(paths.journal, doubt)
+  // What the file holds already is none.
+  const isEnd = doubt !== undefined && doubt.seq > mark.seq && isHopeless(paths.journal, doubt)
+  if (doubt === undefined) endTrial(paths.journal)
   const replay = new Replay(connection, database.catalog, prepared)
   try {
     const onDamage = ({ seq = 0, reason, file }: JournalDamage) => {
@@ -129,10 +131,11 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   } catch (error) {
     // The file is as good as it was: with more memory, or space, the same replay goes through.
     const short = isShortage(error)
+    const isSound = short || (replay.isTrying && !isCorruption(error))
     throw new DaemonGuardError(`the journal could not be replayed onto the database file: ${messageOf(error)}`, {
       where: paths.database,
       hint: short ? 'free space on this disk, or raise engine.memory' : 'daemonguard status',
-      exitCode: short ? ExitCode.suspect : ExitCode.corrupt,
+      exitCode: isSound ? ExitCode.suspect : ExitCode.corrupt,
       cause: error,
     })
   }
@@ -168,9 +171,10 @@ function settle(doubt: Doubt, { isEnd, paths, databaseId, journal, report, stamp
     keep(paths.journal, databaseId, doubt)
     return
   }
-  const kept = withdraw(paths.journal, databaseId, doubt, path.join(paths.quarantine, `${stamp}-journal-doubt`))
-  journal.lastSeq = doubt.seq - 1
   const error = own[0]?.error ?? 'the engine ends when it is replayed'
+  const quarantine = path.join(paths.quarantine, `${stamp}-journal-doubt`)
+  const kept = withdraw(paths.journal, databaseId, doubt, { quarantine, reason: error })
+  journal.lastSeq = doubt.seq - 1
   report.withdrawn = { seq: doubt.seq, error, kept }
   // What ends an engine may have been acknowledged.
   report.refused = isEnd ? [...report.refused, { seq: doubt.seq, error }] : []

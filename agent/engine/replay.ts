@@ -45,6 +45,7 @@ export class Replay {
   #group = new NetChanges()
   /** A COMMIT is under way, or has failed in a way that leaves DuckDB's state unknown. */
   #inDoubt = false
+  #trying = false
   /** Rows in the temporary table that are still to be applied. */
   #staged = 0
   #appender: { table: Table; appender: Appender } | undefined
@@ -121,16 +122,24 @@ export class Replay {
     }
   }
 
+  /** DuckDB decides on the doubtful one: what goes wrong is no fault of the file's. */
+  get isTrying(): boolean {
+    return this.#trying
+  }
+
   /** What ends the process leaves it begun. */
   async #try(transaction: Transaction, { begin, end }: Doubtful): Promise<void> {
+    await this.#ready
+    this.#trying = true
     begin()
     try {
       await this.#alone(transaction)
     } catch (error) {
-      if (isShortage(error)) end()
+      if (isShortage(error) || isCorruption(error)) end()
       throw error
     }
     end()
+    this.#trying = false
   }
 
   #refuseOnlyIfSound(error: unknown): void {

@@ -6,7 +6,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { cutOpen, ensureDirectory, openForWriting, removeDurably, syncOpen, writeAtomic } from '../disk.ts'
+import { cutOpen, ensureDirectory, openForWriting, removeDurably, syncOpen, writeAtomic, writeOnFullDisk } from '../disk.ts'
 import { codeOf, isDiskFull } from '../errors.ts'
 import { type Mark, readMark, writeMark } from './mark.ts'
 import { sameBoot } from './segment.ts'
@@ -37,16 +37,17 @@ export function setMark(directory: string, databaseId: string, mark: Mark | unde
 
 /** Trials that may end the process, which may have another reason, before there is no further one. */
 const mostTrials = 2
-const noteFile = (directory: string) => path.join(directory, 'trial.json')
+export const trialNote = 'trial.json'
+const noteFile = (directory: string) => path.join(directory, trialNote)
 
-/** How often DuckDB has been about to decide on it, and has not. */
+/** How often DuckDB has been about to decide on it, and has not. A note that cannot be read says nothing. */
 function trialsOf(directory: string, { seq, segment, offset, length }: Doubt): number {
   try {
     const note = JSON.parse(fs.readFileSync(noteFile(directory), 'utf8'))
-    const isOfThis = note.seq === seq && note.segment === segment && note.offset === offset && note.length === length
-    return isOfThis ? note.trials : 0
+    const isOfThis = note?.seq === seq && note.segment === segment && note.offset === offset && note.length === length
+    return isOfThis && Number.isInteger(note.trials) ? note.trials : 0
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return 0
+    if (codeOf(error) === 'ENOENT' || error instanceof SyntaxError) return 0
     throw error
   }
 }
@@ -56,15 +57,20 @@ export function isHopeless(directory: string, doubt: Doubt): boolean {
   return trialsOf(directory, doubt) >= mostTrials
 }
 
-/** DuckDB is about to decide. */
+/** DuckDB is about to decide. On a full disk it does so without a note. */
 export function beginTrial(directory: string, doubt: Doubt): void {
   const { seq, segment, offset, length } = doubt
-  writeAtomic(noteFile(directory), JSON.stringify({ seq, segment, offset, length, trials: trialsOf(directory, doubt) + 1 }), 'DOUBT:TRY')
+  const note = JSON.stringify({ seq, segment, offset, length, trials: trialsOf(directory, doubt) + 1 })
+  try {
+    writeOnFullDisk(noteFile(directory), note, 'DOUBT:TRY')
+  } catch (error) {
+    if (!isDiskFull(error)) throw error
+  }
 }
 
-/** It has decided, or was kept from it by something else. */
+/** It has decided, or was kept from it by something else; or there is no doubt any more. */
 export function endTrial(directory: string): void {
-  removeDurably(noteFile(directory), 'DOUBT:TRIED')
+  if (fs.existsSync(noteFile(directory))) removeDurably(noteFile(directory), 'DOUBT:TRIED')
 }
 
 /** DuckDB has taken it: it is durable from now on. */
@@ -72,12 +78,12 @@ export function keep(directory: string, databaseId: string, { seq, segment, offs
   setMark(directory, databaseId, readMark(directory, databaseId), { segment, offset: offset + length, seq })
 }
 
-/** It does not count: its bytes go to the directory `quarantine`, and its seq is free again. Gives back the file; null when the disk is too full for it. */
+/** It does not count: its bytes go to the directory `quarantine`, with the reason, and its seq is free again. Gives back the file; null when the disk is too full for it. */
 export function withdraw(
   directory: string,
   databaseId: string,
   { seq, file, segment, offset, length }: Doubt,
-  quarantine: string,
+  { quarantine, reason }: { quarantine: string; reason: string },
 ): string | null {
   const fd = openForWriting(file, 'r+', 'DOUBT:CUT')
   let kept: string | null = path.join(quarantine, `${path.basename(file)}.seq-${seq}`)
@@ -87,6 +93,11 @@ export function withdraw(
     try {
       ensureDirectory(quarantine, 'DOUBT:KEEP')
       writeAtomic(kept, batch, 'DOUBT:KEEP')
+      writeAtomic(
+        `${kept}.reason.json`,
+        `${JSON.stringify({ from: file, offset, seq, reason, at: new Date().toISOString() }, null, 2)}\n`,
+        'DOUBT:KEEP',
+      )
     } catch (error) {
       if (!isDiskFull(error)) throw error
       kept = null

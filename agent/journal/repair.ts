@@ -20,7 +20,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { cutOpen, ensureDirectory, keepAs, moveDurably, openForWriting, removeDurably, syncOpen, writeAll, writeAtomic } from '../disk.ts'
 import { DaemonGuardError } from '../errors.ts'
-import { type Doubt, isBehind, setMark } from './doubt.ts'
+import { type Doubt, isBehind, setMark, trialNote } from './doubt.ts'
 import { type Mark, markFile, readMark } from './mark.ts'
 import { SegmentReader } from './reader.ts'
 import { batchHeaderBytes, decodeBatchHeader, moveBatch, spillOf } from './record.ts'
@@ -70,7 +70,7 @@ function removeLeftovers(directory: string): void {
   const names = fs.existsSync(directory) ? fs.readdirSync(directory) : []
   const mark = path.basename(markFile(directory))
   for (const name of names) {
-    if (/^\d{20}\.dgj\.repaired$/.test(name) || (name.startsWith(`${mark}.`) && name.endsWith('.tmp')))
+    if (/^\d{20}\.dgj\.repaired$/.test(name) || ([mark, trialNote].some((file) => name.startsWith(`${file}.`)) && name.endsWith('.tmp')))
       removeDurably(path.join(directory, name), 'REPAIR:LEFTOVER')
   }
 }

@@ -159,14 +159,17 @@ test('what has ended the engine twice when it was replayed is not tried again: i
   engine.program = sourceCommand()
   engine.env = faultEnvironment({
     role: 'engine',
-    faults: [{ label: 'DOUBT:TRIED', action: 'kill' }],
+    faults: [{ label: 'DOUBT:TRIED', action: 'EIO' }],
   })
   for (let i = 0; i < 2; i++) {
     const child = engine.spawn()
     await waitFor('the engine has died', () => child.exit !== null)
+    assert.is(child.exit?.code, 70, 'no fault of the file’s')
   }
   engine.env = {}
+  assert.ok(fs.existsSync(path.join(journal(), 'trial.json')))
   const { refused, withdrawn } = await restarted()
+  assert.not(fs.existsSync(path.join(journal(), 'trial.json')))
   assert.is(refused.length, 1)
   assert.is(refused[0]?.seq, withdrawn?.seq)
   assert.not((await stored()).includes(1000))

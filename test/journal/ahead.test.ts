@@ -6,7 +6,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { DurableSeq } from '../../agent/durable.ts'
 import { openConsumer } from '../../agent/journal/consumer.ts'
-import { beginTrial, type Doubt, endTrial, isHopeless, keep, withdraw } from '../../agent/journal/doubt.ts'
+import { beginTrial, type Doubt, endTrial, isHopeless, keep, trialNote, withdraw } from '../../agent/journal/doubt.ts'
 import { markFile, readMark } from '../../agent/journal/mark.ts'
 import { repairJournal } from '../../agent/journal/repair.ts'
 import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
@@ -224,9 +224,9 @@ for (const end of ['a kill', 'a power cut'])
       assert.equal(doubt, { seq: 3, file: last.file, segment: 1, offset: last.offset, length: last.length })
       assert.equal(found().doubt, doubt)
       const kept = path.join(root, 'kept')
-      if (refused) assert.ok(withdraw(directory, databaseId, doubt as Doubt, kept)?.startsWith(kept))
+      if (refused) assert.ok(withdraw(directory, databaseId, doubt as Doubt, { quarantine: kept, reason: 'a test' })?.startsWith(kept))
       else keep(directory, databaseId, doubt as Doubt)
-      assert.equal([...filesOf(kept).values()], refused ? [bytes] : [])
+      assert.equal([...filesOf(kept).values()].slice(0, 1), refused ? [bytes] : [])
       const settled = found()
       assert.equal([settled.doubt, settled.lastSeq, settled.gaps, settled.cutBytes], [undefined, refused ? 2 : 3, [], 0])
       assert.equal(seqsOf(directory), refused ? [1, 2] : [1, 2, 3])
@@ -245,6 +245,10 @@ test('trials that have ended the process are counted, of that very batch; two ar
   endTrial(directory)
   beginTrial(directory, doubt)
   assert.not(isHopeless(directory, doubt))
+  for (const damaged of ['', 'null', '{"seq":3,']) {
+    fs.writeFileSync(path.join(directory, trialNote), damaged)
+    assert.not(isHopeless(directory, doubt))
+  }
 })
 
 test('no doubt is left of one that something says to be durable: the mark, or what was written behind it', async () => {

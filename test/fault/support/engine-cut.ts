@@ -42,7 +42,7 @@ export async function assertJournalHolds({ root }: Cut, told: readonly Told[], {
   if (repaired.doubt !== undefined) {
     // As DuckDB would decide: an order that is there already is refused.
     if (isAgain(journal, repaired.doubt.seq)) {
-      withdraw(journal, databaseId, repaired.doubt, path.join(data, 'quarantine'))
+      withdraw(journal, databaseId, repaired.doubt, { quarantine: path.join(data, 'quarantine'), reason: 'it is there already' })
       repaired.lastSeq--
     } else keep(journal, databaseId, repaired.doubt)
   }
