@@ -8,8 +8,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { cutOpen, ensureDirectory, openForWriting, removeDurably, syncOpen, writeAtomic, writeOnFullDisk } from '../disk.ts'
 import { codeOf, isDiskFull } from '../errors.ts'
-import { type Mark, readMark, writeMark } from './mark.ts'
-import { sameBoot } from './segment.ts'
+import { type Mark, readMark, setMark } from './mark.ts'
 
 /** Where its batch lies. */
 export interface Doubt {
@@ -21,18 +20,10 @@ export interface Doubt {
   readonly length: number
 }
 
-type Position = Pick<Mark, 'segment' | 'offset' | 'seq'>
-
 /** Whether its batch lies behind all that the mark says to be durable. */
 export function isBehind(mark: Mark | undefined, { segment, offset }: Doubt): boolean {
   if (mark === undefined || mark.segment < segment) return true
   return mark.segment === segment && mark.offset <= offset
-}
-
-/** After a kill the mark is where it must be, as a rule: a full disk need not take it again. */
-export function setMark(directory: string, databaseId: string, mark: Mark | undefined, { segment, offset, seq }: Position): void {
-  const isThere = mark?.segment === segment && mark.offset === offset && mark.seq === seq && sameBoot(mark.bootId)
-  if (!isThere) writeMark(directory, databaseId, { segment, offset, seq })
 }
 
 /** Trials that may end the process, which may have another reason, before there is no further one. */

@@ -15,7 +15,7 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { openForWriting, writeAll, writeOnFullDisk } from '../disk.ts'
 import { codeOf } from '../errors.ts'
-import { currentBootId, uuid, uuidBytes } from './segment.ts'
+import { currentBootId, sameBoot, uuid, uuidBytes } from './segment.ts'
 
 const markBytes = 128
 const magic = Buffer.from('DGMARK\r\n', 'latin1')
@@ -75,6 +75,12 @@ type Position = Pick<Mark, 'segment' | 'offset' | 'seq'>
 /** Puts a mark in place durably. The caller has made durable what it says. */
 export function writeMark(directory: string, databaseId: string, position: Position): void {
   writeOnFullDisk(markFile(directory), encodeMark({ ...position, databaseId, bootId: currentBootId() }), 'MARK:REPLACE')
+}
+
+/** The same, if `mark`, the one that is there, says anything else. After a kill it is where it must be, as a rule: a full disk need not take it again. */
+export function setMark(directory: string, databaseId: string, mark: Mark | undefined, { segment, offset, seq }: Position): void {
+  const isThere = mark?.segment === segment && mark.offset === offset && mark.seq === seq && sameBoot(mark.bootId)
+  if (!isThere) writeMark(directory, databaseId, { segment, offset, seq })
 }
 
 /** The mark as the engine moves it. */

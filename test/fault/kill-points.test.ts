@@ -22,6 +22,18 @@ const { serving, alone, doubtful, checkpointed, starting, first, rotation, damag
 
 const killAt = (label: string, hits: number): Fault => ({ label, hit: random.int(1, hits), action: 'kill', partial: random.chance(0.5) })
 
+/** What has struck in these lives is noted. */
+async function inLives(work: (lives: Lives) => Promise<void>): Promise<void> {
+  const lives = await Lives.prepare()
+  try {
+    await work(lives)
+  } finally {
+    await lives.engine.kill()
+    lives.close()
+    for (const label of lives.struck) struck.add(label)
+  }
+}
+
 /** What must lie in the data directory for a step of the start to come. */
 function prepareStart(label: string, lives: Lives): Fault[] {
   const journal = lives.journal
@@ -39,9 +51,8 @@ function prepareStart(label: string, lives: Lives): Fault[] {
 }
 
 for (let pass = 0; pass < passes; pass++) {
-  test(`killed at each step of serving and of starting (pass ${pass + 1})`, async () => {
-    const lives = await Lives.prepare()
-    try {
+  test(`killed at each step of serving and of starting (pass ${pass + 1})`, () =>
+    inLives(async (lives) => {
       lives.plan([])
       assert.ok(await lives.start())
       await lives.createTables()
@@ -69,24 +80,18 @@ for (let pass = 0; pass < passes; pass++) {
       await lives.check()
       await lives.assertRebuilds()
       process.stdout.write(`[${lives.acknowledged.length} orders] `)
-    } finally {
-      await lives.engine.kill()
-      lives.close()
-      for (const label of lives.struck) struck.add(label)
-    }
-  })
+    }))
 }
 
-test('killed while the disk and DuckDB have the same transaction at the same time, and while what DuckDB refuses is taken back', async () => {
-  const lives = await Lives.prepare()
-  const liveUntil = async (fault: Fault) => {
-    lives.plan([{ ...fault, when: lives.working }])
-    assert.ok(await lives.start())
-    await lives.check()
-    lives.workAlone()
-    await lives.ended()
-  }
-  try {
+test('killed while the disk and DuckDB have the same transaction at the same time, and while what DuckDB refuses is taken back', () =>
+  inLives(async (lives) => {
+    const liveUntil = async (fault: Fault) => {
+      lives.plan([{ ...fault, when: lives.working }])
+      assert.ok(await lives.start())
+      await lives.check()
+      lives.workAlone()
+      await lives.ended()
+    }
     lives.plan([])
     assert.ok(await lives.start())
     await lives.createTables()
@@ -95,7 +100,7 @@ test('killed while the disk and DuckDB have the same transaction at the same tim
     for (const [label, hits] of Object.entries(doubtful)) {
       // Before anything of it is taken back.
       await liveUntil({ label: 'AHEAD:WITHDRAW', hit: 1, action: 'kill' })
-      if (random.chance(0.5)) rebooted(lives.journal, lives.databaseId)
+      if (random.chance(0.5)) rebooted(lives.journal, lives.engine.control.hello.databaseId)
       lives.plan([killAt(label, hits)])
       assert.not.ok(await lives.start(), `it dies at ${label}`)
     }
@@ -103,16 +108,10 @@ test('killed while the disk and DuckDB have the same transaction at the same tim
     assert.ok(await lives.start())
     await lives.check()
     await lives.assertRebuilds()
-  } finally {
-    await lives.engine.kill()
-    lives.close()
-    for (const label of lives.struck) struck.add(label)
-  }
-})
+  }))
 
-test('killed at each step of the very first start', async () => {
-  const lives = await Lives.prepare()
-  try {
+test('killed at each step of the very first start', () =>
+  inLives(async (lives) => {
     for (const [label, hits] of Object.entries(first)) {
       lives.plan([killAt(label, hits)])
       assert.not.ok(await lives.start())
@@ -121,18 +120,12 @@ test('killed at each step of the very first start', async () => {
     assert.ok(await lives.start())
     await lives.createTables()
     await lives.check()
-  } finally {
-    await lives.engine.kill()
-    lives.close()
-    for (const label of lives.struck) struck.add(label)
-  }
-})
+  }))
 
-test('killed while the journal goes on to its next segment, and at each step of putting a damaged one aside', async () => {
-  const lives = await Lives.prepare()
-  // Together more than a segment; each is too small for a spill.
-  const bulk = Array<string>(12).fill('INSERT INTO bulk SELECT i, repeat(chr((65 + i % 20)::INTEGER), 20000) FROM range(290) r(i)')
-  try {
+test('killed while the journal goes on to its next segment, and at each step of putting a damaged one aside', () =>
+  inLives(async (lives) => {
+    // Together more than a segment; each is too small for a spill.
+    const bulk = Array<string>(12).fill('INSERT INTO bulk SELECT i, repeat(chr((65 + i % 20)::INTEGER), 20000) FROM range(290) r(i)')
     lives.plan([{ ...killAt('JOURNAL:ROTATE', rotation['JOURNAL:ROTATE']), when: lives.working }])
     assert.ok(await lives.start())
     await lives.createTables()
@@ -162,12 +155,7 @@ test('killed while the journal goes on to its next segment, and at each step of 
     assert.ok(await lives.start())
     assert.is(lives.engine.control.hello.recovery.gaps.length, 0, 'the file has what cannot be read')
     assert.equal(await lives.engine.sql('SELECT count(*), sum(id) FROM bulk'), state)
-  } finally {
-    await lives.engine.kill()
-    lives.close()
-    for (const label of lives.struck) struck.add(label)
-  }
-})
+  }))
 
 test('every step of the engine is among them', () => {
   assert.equal(

@@ -167,12 +167,14 @@ class EngineLife {
       await client.run('INSERT INTO singles VALUES ($1, $2)', [order, `order ${order}`], [order])
     }
     await client.run('INSERT INTO singles VALUES (0, $1) ON CONFLICT DO NOTHING', ['order 0'])
-    const begun = performance.now()
-    // The engine has to find out that it is alone.
-    while (!lastIsAhead(path.join(this.#engine.data, 'journal'))) {
-      if (performance.now() - begun > 60_000) throw new Error('nothing is written ahead')
-      await insert()
-    }
+    await waitFor(
+      'the engine finds that one client has it to itself',
+      async () => {
+        await insert()
+        return lastIsAhead(path.join(this.#engine.data, 'journal'))
+      },
+      { deadline: 60_000, every: 1 },
+    )
     for (let i = 0; i < 5; i++) await insert()
     const code = await codeOf(client.fail('INSERT INTO singles VALUES ($1, $2)', [0, 'order 0 again']))
     if (code !== '23505') throw new Error(`order 0 was answered ${code} when it came again`)

@@ -27,12 +27,12 @@ export const enginePoints = {
     'CHECKPOINT:HOLD': 2,
     'ENGINE:SETTINGS': 8,
   },
+  /** The same; after these there is nothing to replay: ENGINE:STOP ends it in order, with a checkpoint. */
+  checkpointed: { 'CHECKPOINT:DONE': 2, 'ENGINE:STOP': 6 },
   /** Of an engine that serves one client alone. */
   alone: { 'AHEAD:WRITE': 120, 'AHEAD:WITHDRAW': 3 },
   /** Of a start that finds a transaction in doubt which DuckDB refuses. */
   doubtful: { 'DOUBT:TRY': 8, 'DOUBT:TRIED': 3, 'DOUBT:KEEP': 9, 'DOUBT:CUT': 5 },
-  /** The same; after these there is nothing to replay: ENGINE:STOP ends it in order, with a checkpoint. */
-  checkpointed: { 'CHECKPOINT:DONE': 2, 'ENGINE:STOP': 6 },
   /** Of every start on a journal that has something to replay. */
   starting: {
     'ENGINE:DIRECTORY': 1,

@@ -72,10 +72,6 @@ export class Lives {
     return path.join(this.engine.data, '..', 'working')
   }
 
-  get databaseId(): string {
-    return JSON.parse(fs.readFileSync(path.join(this.engine.data, 'identity.json'), 'utf8')).databaseId
-  }
-
   /** The next processes get this plan. */
   plan(faults: readonly Fault[], more: Partial<FaultPlan> = {}): void {
     this.engine.env = faultEnvironment({ role: 'engine', faults, trace: this.#trace, ...more })
