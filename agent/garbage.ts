@@ -2,7 +2,7 @@
 
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import koffi from 'koffi'
+import { returnFreedPages } from './allocator.ts'
 
 /**
  * Takes about 25 ms, in which the process does nothing else. Compiled code is garbage too. `growth`: percent by which V8's heap may grow until
@@ -15,9 +15,4 @@ export function returnGarbage(growth = 0): void {
   collect({ type: 'major', flavor: 'last-resort' })
   setFlagsFromString('--heap-growing-percent=0')
   returnFreedPages()
-}
-
-/** What the C library has kept of what was freed; V8's garbage stays. */
-export function returnFreedPages(): void {
-  if (process.platform === 'linux') koffi.load('libc.so.6').func('int malloc_trim(size_t)')(0)
 }

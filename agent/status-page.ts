@@ -1,6 +1,6 @@
 /** The status page for people: one HTML document without script, font or image from elsewhere. Reloads itself. */
 
-import { blockersLine, bytes, duration, moment, type StatusReport } from './status-report.ts'
+import { allocatorLine, blockersLine, bytes, duration, moment, type StatusReport } from './status-report.ts'
 
 const style = `
 :root { color-scheme: light dark; --good: #1a7f37; --bad: #cf222e; --line: #8884; }
@@ -34,7 +34,7 @@ export function statusPage(report: StatusReport): string {
         : `${status.watermark}, ${status.sinceCheckpoint} transactions behind, checkpoint ${moment(status.lastCheckpointAt)}`,
     ],
     ['sessions', String(status?.sessions ?? 'unknown')],
-    ['memory', status === null ? 'unknown' : bytes(status.memoryBytes)],
+    ['memory', status === null ? 'unknown' : `${bytes(status.memoryBytes)}, handed out by ${allocatorLine(status)}`],
     ['transactions ended for a checkpoint', status === null ? 'unknown' : blockersLine(status)],
     ['limits', status === null ? 'unknown' : `cpu: ${status.isolation.cpu}; memory: ${status.isolation.memory}`],
   ]

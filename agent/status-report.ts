@@ -63,6 +63,13 @@ export function blockersLine({ blockersEnded, lastBlockerEnded: last }: EngineSt
   return `${blockersEnded} ended, the last ${moment(last.at)}: user ${last.user} (${application}pid ${last.pid}) with ${last.code}, ${last.why}`
 }
 
+/** Who hands out the engine's memory, and what would be quicker at it. An engine of an older version, adopted, does not tell. */
+export function allocatorLine({ allocator }: Partial<EngineStatus>): string {
+  if (allocator) return `jemalloc (${allocator})`
+  if (process.platform !== 'linux') return 'the system'
+  return "the C library (jemalloc is quicker, from the engine's next start on: apt-get install libjemalloc2)"
+}
+
 /** JSON of facts: bigints as strings. */
 export function toJson(value: unknown, space?: number): string {
   return JSON.stringify(value, (_key, inner) => (typeof inner === 'bigint' ? inner.toString() : inner), space)

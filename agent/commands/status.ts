@@ -4,7 +4,7 @@ import { askAgent, NoAgent } from '../agent-control.ts'
 import { EngineClient } from '../engine-client.ts'
 import { ExitCode } from '../errors.ts'
 import type { Incident } from '../plugin.ts'
-import { blockersLine, bytes, duration, moment, type StatusReport } from '../status-report.ts'
+import { allocatorLine, blockersLine, bytes, duration, moment, type StatusReport } from '../status-report.ts'
 import { type Call, type Command, jsonOption, print, UsageError } from './command.ts'
 import { locate } from './configuration.ts'
 
@@ -63,6 +63,7 @@ export function describe(report: StatusReport): string[] {
   if (status !== null) {
     lines.push(`         ${status.databasePath}`)
     lines.push(`limits   cpu: ${status.isolation.cpu}; memory: ${status.isolation.memory}`)
+    lines.push(`memory   handed out by ${allocatorLine(status)}`)
     if (status.lastBlockerEnded !== null) lines.push(`blockers ${blockersLine(status)}`)
     lines.push(
       `journal  seq ${status.durableSeq}, watermark ${status.watermark}, ${status.sinceCheckpoint} transactions since the last checkpoint (${moment(status.lastCheckpointAt)})`,

@@ -26,7 +26,7 @@ import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
 import { ControlServer } from './control.ts'
 import { endProcess } from './end.ts'
-import { returnFreedMemory } from './freed-memory.ts'
+import { memoryFacts, returnFreedMemory } from './freed-memory.ts'
 import { WriterGate } from './gate.ts'
 import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
@@ -366,7 +366,7 @@ class Engine {
       lastCheckpointAt: lastAt,
       checkpointEvery: this.#context.kept.checkpointEvery,
       readOnlyReason: writer.shortage,
-      memoryBytes: process.memoryUsage.rss(),
+      ...memoryFacts(),
       ...this.#blockers.facts,
       isolation: this.#isolation,
     }

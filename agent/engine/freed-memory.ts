@@ -7,7 +7,7 @@
 
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import koffi from 'koffi'
+import { jemallocOfProcess, mallctl, purgeAll, returnFreedPages } from '../allocator.ts'
 import { returnGarbage } from '../garbage.ts'
 import { duckdbLibrary } from './duckdb-library.ts'
 
@@ -26,8 +26,6 @@ const quietPart = 0.02
 const much = 8e6
 /** Bytes by which V8's heap and its buffers have grown since its garbage was collected last: more than the space for new objects, which comes and goes. */
 const garbage = 24e6
-/** jemalloc's number for all arenas: MALLCTL_ARENAS_ALL. */
-const purgeAll = 'arena.4096.purge'
 
 /** Tells when nothing much has happened for a while. */
 export class QuietWatch {
@@ -44,6 +42,11 @@ export class QuietWatch {
   }
 }
 
+/** What `status` says of the process's memory. */
+export function memoryFacts(): { memoryBytes: number; allocator: string | null } {
+  return { memoryBytes: process.memoryUsage.rss(), allocator: jemallocOfProcess() ?? null }
+}
+
 /** Milliseconds within which `cores` cores cannot fill what is left up to the shortage: an idle engine is not woken for nothing. */
 export function pauseUntilShort(left: number, cores: number): number {
   return Math.min(rarely, Math.max(seldom, left / (filled * cores)))
@@ -52,8 +55,7 @@ export function pauseUntilShort(left: number, cores: number): number {
 /** Keeps watch for the life of the process, whose memory is to stay below `memory` bytes. DuckDB must be loaded. */
 export function returnFreedMemory(memory: number, cores: number): void {
   if (process.platform !== 'linux') return
-  const control = duckdbLibrary().func('int duckdb_je_mallctl(const char *, void *, void *, void *, size_t)')
-  const trim = koffi.load('libc.so.6').func('int malloc_trim(size_t)')
+  const control = duckdbLibrary().func(mallctl('duckdb_je_mallctl'))
   setFlagsFromString('--expose-gc')
   const collectGarbage = runInNewContext('gc') as () => void
   const { rss } = process.memoryUsage
@@ -69,7 +71,7 @@ export function returnFreedMemory(memory: number, cores: number): void {
     const purged = rss()
     if (purged <= shortage * memory || held() < kept + garbage) return before - purged
     collectGarbage()
-    trim(0)
+    returnFreedPages()
     kept = held()
     return before - rss()
   }

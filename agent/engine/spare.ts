@@ -6,8 +6,9 @@
 
 import path from 'node:path'
 import { setFlagsFromString } from 'node:v8'
+import { returnFreedPages } from '../allocator.ts'
 import { messageOf } from '../errors.ts'
-import { returnFreedPages, returnGarbage } from '../garbage.ts'
+import { returnGarbage } from '../garbage.ts'
 import { createLog, type Log } from '../log.ts'
 import { commandLine, isPacked } from '../runtime.ts'
 import { rehearse } from './rehearsal.ts'

@@ -6,6 +6,7 @@
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import type { Writable } from 'node:stream'
+import { jemallocEnvironment } from '../allocator.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { appendLog, openLog } from '../log-file.ts'
@@ -114,7 +115,14 @@ export function engineEnvironment(): NodeJS.ProcessEnv {
   const { NOTIFY_SOCKET: _notify, WATCHDOG_PID: _pid, WATCHDOG_USEC: _usec, LISTEN_FDS: _fds, LISTEN_PID: _listen, ...rest } = process.env
   const options = `${rest.NODE_OPTIONS ?? ''} --max-semi-space-size=8`.trim()
   const tunables = [rest.GLIBC_TUNABLES, 'glibc.malloc.tcache_count=32'].filter((each) => each !== undefined && each !== '').join(':')
-  return { ...rest, UV_THREADPOOL_SIZE: '16', MALLOC_ARENA_MAX: '2', GLIBC_TUNABLES: tunables, NODE_OPTIONS: options }
+  return {
+    ...rest,
+    UV_THREADPOOL_SIZE: '16',
+    MALLOC_ARENA_MAX: '2',
+    GLIBC_TUNABLES: tunables,
+    NODE_OPTIONS: options,
+    ...jemallocEnvironment(rest),
+  }
 }
 
 /** Undefined when the log cannot be opened (a full disk): an engine without a log is better than none. */

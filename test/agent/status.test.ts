@@ -43,6 +43,7 @@ test.before.each(async () => {
         checkpointEvery: null,
         readOnlyReason: null,
         memoryBytes: 1024,
+        allocator: '/usr/lib/libjemalloc.so.2',
         blockersEnded: 2,
         lastBlockerEnded: { at: 1_800_000_000_000, user: 'ada', application: 'psql', pid: 4711, code: '25P03', why: 'memory is short' },
         isolation: { cpu: 'pinned to cores 2, 3', memory: "DuckDB's own limit (no cgroup v2 was delegated)" },

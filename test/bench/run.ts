@@ -13,6 +13,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { jemallocEnvironment } from '../../agent/allocator.ts'
 import { selfCommand } from '../../agent/runtime.ts'
 import { builtExecutable } from '../build/built.ts'
 import { bringPrerequisites } from '../support/prerequisites.ts'
@@ -81,16 +82,17 @@ function print(text: string): void {
 
 async function main(): Promise<number> {
   const options = readArguments()
-  if (!options.quick) bringPrerequisites(['psql', 'pgbench', 'postgresql'], new Set())
+  if (!options.quick) bringPrerequisites(['psql', 'pgbench', 'postgresql', 'jemalloc'], new Set())
   const program = options.sources ? selfCommand() : { command: await builtExecutable(), args: [] }
   const stage = new Stage(options, program)
   const obstacle = postgresObstacle(stage.directory)
   if (obstacle !== undefined) print(`PostgreSQL is left out: ${obstacle}`)
   const machine = describeMachine(stage.directory, postgresVersion())
   const startedAt = new Date().toISOString()
+  const allocator = process.env.LD_PRELOAD ?? jemallocEnvironment({}).LD_PRELOAD ?? 'the C library'
   const settings = [
     `${options.rounds} rounds of ${options.seconds} s${options.quick ? ' (QUICK: sizes are tiny, the numbers mean nothing)' : ''}; Unix sockets`,
-    `DaemonGuard: ${options.sources ? 'from its sources' : 'packed'}, default configuration${options.engineOnly ? ', engine without its agent' : ''}; DuckDB alone: default settings, its own WAL`,
+    `DaemonGuard: ${options.sources ? 'from its sources' : 'packed'}, default configuration${options.engineOnly ? ', engine without its agent' : ''}, memory from ${allocator}; DuckDB alone: default settings, its own WAL`,
   ]
   if (machine.fileSystem.type === 'tmpfs') settings.push('THE DISK IS MEMORY: set TMPDIR to a real one, durability costs nothing here')
   print(head(machine, settings))

@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
+import { jemallocEnvironment } from '../../agent/allocator.ts'
 import { packageDirectory, placeOf } from '../../build/packages.ts'
 import { soak } from './soak.ts'
 
@@ -65,6 +66,13 @@ const prerequisites: readonly Prerequisite[] = [
     optional: true,
   },
   program('openssl', 'openssl', 'openssl'),
+  {
+    name: 'jemalloc',
+    install: 'apt-get install libjemalloc2',
+    packages: ['libjemalloc2'],
+    present: () => jemallocEnvironment({}).LD_PRELOAD !== undefined,
+    optional: true,
+  },
   {
     name: 'psycopg2',
     install: 'apt-get install python3-psycopg2',

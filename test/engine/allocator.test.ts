@@ -1,0 +1,84 @@
+// needs: jemalloc
+// An engine takes the host's jemalloc, goes without one that cannot be loaded, and leaves the operator's own choice alone.
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { jemallocEnvironment } from '../../agent/allocator.ts'
+import { allocatorLine } from '../../agent/status-report.ts'
+import { TestEngine } from '../support/engine.ts'
+import { runChild } from '../support/process.ts'
+import { temporaryDirectory } from '../support/temp.ts'
+
+const test = suite('allocator')
+const host = jemallocEnvironment({}).LD_PRELOAD as string
+
+/** Starts an engine with more in its environment, and asks what hands out its memory. */
+async function allocatorWith(env: Record<string, string>): Promise<string | null> {
+  const engine = await TestEngine.prepare()
+  engine.env = env
+  await engine.start()
+  try {
+    const rows = await engine.sql(
+      'CREATE TABLE t (id BIGINT PRIMARY KEY, text VARCHAR)',
+      "INSERT INTO t SELECT i, repeat('x', 20) || i FROM range(100000) r(i)",
+      'SELECT count(*) FROM t',
+    )
+    assert.equal(rows, [['100000']])
+    const mapped = fs.readFileSync(`/proc/${engine.control.hello.pid}/maps`, 'utf8').includes('libjemalloc.so.2')
+    const { allocator } = await engine.control.status()
+    assert.is(mapped, allocator !== null)
+    return allocator
+  } finally {
+    await engine.kill()
+  }
+}
+
+test('an engine runs on the jemalloc of its host, and says so', async () => {
+  const allocator = await allocatorWith({})
+  assert.is(fs.realpathSync(allocator as string), fs.realpathSync(host))
+  assert.match(allocatorLine({ allocator }), /^jemalloc \(\/.*libjemalloc\.so\.2\)$/)
+})
+
+test('LD_PRELOAD, even set to nothing, is left as the operator has set it', async () => {
+  assert.equal(jemallocEnvironment({ LD_PRELOAD: '' }), {})
+  assert.is(await allocatorWith({ LD_PRELOAD: '' }), null)
+  assert.match(allocatorLine({ allocator: null }), /apt-get install libjemalloc2/)
+})
+
+test('a file that is no library, and one that ends the program, are passed over', async () => {
+  const directory = temporaryDirectory('allocator')
+  const [garbage, half, absent] = ['garbage.so', 'half.so', 'absent.so'].map((name) => path.join(directory, name)) as [
+    string,
+    string,
+    string,
+  ]
+  fs.writeFileSync(garbage, 'no library')
+  fs.writeFileSync(half, fs.readFileSync(host).subarray(0, 100_000))
+  assert.equal(jemallocEnvironment({}, [absent, garbage, half]), {})
+  assert.is(jemallocEnvironment({}, [absent, garbage, half, host]).LD_PRELOAD, host)
+})
+
+test("options of the operator's come after ours, so that they count", async () => {
+  const { MALLOC_CONF } = jemallocEnvironment({ MALLOC_CONF: 'narenas:3,stats_print:true' })
+  const { stderr } = await runChild('/bin/true', [], { env: { LD_PRELOAD: host, MALLOC_CONF: MALLOC_CONF as string } })
+  assert.match(stderr, /opt\.narenas: 3\b/)
+})
+
+test('pages that were freed go back to the system', async () => {
+  const program = `import { jemallocOfProcess, returnFreedPages } from '${path.resolve('agent/allocator.ts')}'
+    const pieces = Array.from({ length: 400 }, () => Buffer.allocUnsafeSlow(200_000).fill(1))
+    pieces.length = 0
+    globalThis.gc()
+    const before = process.memoryUsage.rss()
+    returnFreedPages()
+    console.log(JSON.stringify({ jemalloc: jemallocOfProcess() !== undefined, given: before - process.memoryUsage.rss() }))`
+  const args = ['--expose-gc', '--input-type=module', '--eval', program]
+  const { stdout, stderr } = await runChild(process.execPath, args, { env: { ...process.env, ...jemallocEnvironment({}) } })
+  const { jemalloc, given } = JSON.parse(stdout || `"${stderr}"`)
+  assert.ok(jemalloc)
+  assert.ok(given > 40e6, `${given} bytes came back`)
+})
+
+test.run()
