@@ -19,12 +19,13 @@ export const idle: Row = {
     try {
       await daemonguard.spareWaits()
       const { pids } = daemonguard
+      // Not between the rounds: the first statement keeps V8 busy for seconds afterwards.
+      const [[buffers] = []] = await daemonguard.guarded.sql('SELECT sum(memory_usage_bytes) FROM duckdb_memory()')
       await systemClock.sleep(settled * 1000)
       await stage.rounds(async () => {
         const before = sum(pids.map(cpuSeconds))
         await systemClock.sleep(seconds * 1000)
         cpu.push(((sum(pids.map(cpuSeconds)) - before) / seconds) * 100)
-        const [[buffers] = []] = await daemonguard.guarded.sql('SELECT sum(memory_usage_bytes) FROM duckdb_memory()')
         together.push(sum(pids.map((pid) => memoryOf(pid, 'Pss'))) - Number(buffers) / 1e6)
         summed.push(sum(pids.map((pid) => memoryOf(pid, 'Rss'))) - Number(buffers) / 1e6)
       })
