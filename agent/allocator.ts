@@ -16,9 +16,10 @@ const places = [`/usr/lib/${triplet}/${library}`, `/usr/lib64/${library}`, `/usr
 const options = 'narenas:2'
 /** jemalloc's number for all arenas: MALLCTL_ARENAS_ALL. */
 export const purgeAll = 'arena.4096.purge'
+const pointerBytes = 8
 
-/** The C type of jemalloc's mallctl(3), of whichever name. */
-export const mallctl = (name: string): string => `int ${name}(const char *, void *, void *, void *, size_t)`
+/** The C type of jemalloc's mallctl(3), of whichever name: it reads one text, or does something. */
+export const mallctl = (name: string): string => `int ${name}(const char *, _Out_ const char **, _Inout_ size_t *, void *, size_t)`
 
 /**
  * What is to be set in the environment of an engine for jemalloc, where the host has it. Nothing where LD_PRELOAD is set already, be it to nothing: that
@@ -39,26 +40,36 @@ function isLoadable(file: string): boolean {
   return status === 0 && stderr === ''
 }
 
-let own: { readonly jemalloc: string | undefined } | undefined
-
-/** The file of the jemalloc that this process runs on; undefined for the C library's allocator, or another one. */
-export function jemallocOfProcess(): string | undefined {
-  own ??= { jemalloc: process.platform === 'linux' ? mapped() : undefined }
-  return own.jemalloc
+interface Jemalloc {
+  /** As it tells it: `5.3.0`. */
+  readonly version: string
+  control(name: string, text: (string | null)[] | null, size: number[] | null, value: null, length: 0): number
 }
 
-function mapped(): string | undefined {
-  return /\s(\/\S*\/libjemalloc\.so\.2)$/m.exec(fs.readFileSync('/proc/self/maps', 'utf8'))?.[1]
+let own: Jemalloc | null | undefined
+
+/** The jemalloc that this process runs on; null for the C library's allocator, or another one. */
+export function jemallocOfProcess(): Jemalloc | null {
+  if (own === undefined) own = process.platform === 'linux' ? lookUp() : null
+  return own
+}
+
+/** Among the functions of the process itself: a file may be another one by now, after an upgrade of the package. */
+function lookUp(): Jemalloc | null {
+  try {
+    const control = koffi.load(null).func(mallctl('mallctl')) as Jemalloc['control']
+    const version: (string | null)[] = [null]
+    control('version', version, [pointerBytes], null, 0)
+    return { control, version: version[0]?.split('-', 1)[0] ?? '' }
+  } catch {
+    return null // There is no such function.
+  }
 }
 
 /** Gives the pages of freed pieces back to the system, those in the cache of this thread too. */
 export function returnFreedPages(): void {
   if (process.platform !== 'linux') return
   const jemalloc = jemallocOfProcess()
-  if (jemalloc === undefined) {
-    koffi.load('libc.so.6').func('int malloc_trim(size_t)')(0)
-    return
-  }
-  const control = koffi.load(jemalloc).func(mallctl('mallctl'))
-  for (const name of ['thread.tcache.flush', purgeAll]) control(name, null, null, null, 0)
+  if (jemalloc === null) koffi.load('libc.so.6').func('int malloc_trim(size_t)')(0)
+  else for (const name of ['thread.tcache.flush', purgeAll]) jemalloc.control(name, null, null, null, 0)
 }

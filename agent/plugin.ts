@@ -31,7 +31,7 @@ export interface EngineStatus {
   /** Why commits are refused now (a full disk), or null. */
   readOnlyReason: string | null
   memoryBytes: number
-  /** The file of the jemalloc that hands out its memory; null where the C library does. */
+  /** Who hands out its memory, `jemalloc 5.3.0`; null: the C library, or another. */
   allocator: string | null
   /** Transactions that were ended because they stood in the way of a checkpoint for too long, since the process started. */
   blockersEnded: number

@@ -65,7 +65,7 @@ export function blockersLine({ blockersEnded, lastBlockerEnded: last }: EngineSt
 
 /** Who hands out the engine's memory, and what would be quicker at it. An engine of an older version, adopted, does not tell. */
 export function allocatorLine({ allocator }: Partial<EngineStatus>): string {
-  if (allocator) return `jemalloc (${allocator})`
+  if (allocator) return allocator
   if (process.platform !== 'linux') return 'the system'
   return "the C library (jemalloc is quicker, from the engine's next start on: apt-get install libjemalloc2)"
 }

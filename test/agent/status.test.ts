@@ -43,7 +43,7 @@ test.before.each(async () => {
         checkpointEvery: null,
         readOnlyReason: null,
         memoryBytes: 1024,
-        allocator: '/usr/lib/libjemalloc.so.2',
+        allocator: 'jemalloc 5.3.0',
         blockersEnded: 2,
         lastBlockerEnded: { at: 1_800_000_000_000, user: 'ada', application: 'psql', pid: 4711, code: '25P03', why: 'memory is short' },
         isolation: { cpu: 'pinned to cores 2, 3', memory: "DuckDB's own limit (no cgroup v2 was delegated)" },
@@ -143,6 +143,15 @@ test('who was ended for standing in the way of a checkpoint is told on the page 
   assert.ok(describe(report).some((text) => text.startsWith('blockers ') && line.test(text)))
   Object.assign(report.engine.status as object, { blockersEnded: 0, lastBlockerEnded: null })
   assert.not(describe(report).some((text) => text.startsWith('blockers ')))
+})
+
+test("who hands out the engine's memory is told on the page and on the terminal", async () => {
+  assert.match(await (await get('/')).text(), /handed out by jemalloc 5\.3\.0/)
+  const lines = () => describe(report).filter((text) => text.startsWith('memory '))
+  assert.equal(lines(), ['memory   handed out by jemalloc 5.3.0'])
+  // An engine of an older version, adopted, says nothing of it.
+  Object.assign(report.engine.status as object, { allocator: undefined })
+  assert.match(lines()[0] ?? '', process.platform === 'linux' ? /the C library .*apt-get install libjemalloc2/ : /the system/)
 })
 
 test('nothing but reading is possible', async () => {

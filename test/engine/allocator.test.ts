@@ -37,8 +37,8 @@ async function allocatorWith(env: Record<string, string>): Promise<string | null
 
 test('an engine runs on the jemalloc of its host, and says so', async () => {
   const allocator = await allocatorWith({})
-  assert.is(fs.realpathSync(allocator as string), fs.realpathSync(host))
-  assert.match(allocatorLine({ allocator }), /^jemalloc \(\/.*libjemalloc\.so\.2\)$/)
+  assert.match(allocator as string, /^jemalloc \d+\.\d+\.\d+$/)
+  assert.is(allocatorLine({ allocator }), allocator as string)
 })
 
 test('LD_PRELOAD, even set to nothing, is left as the operator has set it', async () => {
@@ -73,7 +73,7 @@ test('pages that were freed go back to the system', async () => {
     globalThis.gc()
     const before = process.memoryUsage.rss()
     returnFreedPages()
-    console.log(JSON.stringify({ jemalloc: jemallocOfProcess() !== undefined, given: before - process.memoryUsage.rss() }))`
+    console.log(JSON.stringify({ jemalloc: jemallocOfProcess() !== null, given: before - process.memoryUsage.rss() }))`
   const args = ['--expose-gc', '--input-type=module', '--eval', program]
   const { stdout, stderr } = await runChild(process.execPath, args, { env: { ...process.env, ...jemallocEnvironment({}) } })
   const { jemalloc, given } = JSON.parse(stdout || `"${stderr}"`)
