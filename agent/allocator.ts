@@ -17,6 +17,8 @@ const options = 'narenas:2'
 /** jemalloc's number for all arenas: MALLCTL_ARENAS_ALL. */
 export const purgeAll = 'arena.4096.purge'
 const pointerBytes = 8
+/** ms that a program may take to start with it: three, mostly. */
+const patience = 5_000
 
 /** The C type of jemalloc's mallctl(3), of whichever name: it reads one text, or does something. */
 export const mallctl = (name: string): string => `int ${name}(const char *, _Out_ const char **, _Inout_ size_t *, void *, size_t)`
@@ -36,7 +38,12 @@ export function jemallocEnvironment(env: NodeJS.ProcessEnv, candidates: readonly
 /** Whether a program starts with it, without a word: ld.so goes on without a library that it cannot load, and says so. */
 function isLoadable(file: string): boolean {
   if (!fs.existsSync(file)) return false
-  const { status, stderr } = spawnSync('/bin/true', { env: { LD_PRELOAD: file }, encoding: 'utf8' })
+  const { status, stderr } = spawnSync('/bin/true', {
+    env: { LD_PRELOAD: file },
+    encoding: 'utf8',
+    timeout: patience,
+    killSignal: 'SIGKILL',
+  })
   return status === 0 && stderr === ''
 }
 
@@ -60,7 +67,7 @@ function lookUp(): Jemalloc | null {
     const control = koffi.load(null).func(mallctl('mallctl')) as Jemalloc['control']
     const version: (string | null)[] = [null]
     control('version', version, [pointerBytes], null, 0)
-    return { control, version: version[0]?.split('-', 1)[0] ?? '' }
+    return { control, version: version[0]?.split('-', 1)[0] ?? 'of a version that it does not tell' }
   } catch {
     return null // There is no such function.
   }

@@ -1,4 +1,4 @@
-/** Gives back what a start or a load took and does not need any more: V8 would keep its garbage, and the C library its freed pages, for as long as nothing happens. */
+/** Gives back what a start or a load took and does not need any more: V8 would keep its garbage, and the allocator its freed pages, for as long as nothing happens. */
 
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'

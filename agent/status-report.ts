@@ -63,11 +63,10 @@ export function blockersLine({ blockersEnded, lastBlockerEnded: last }: EngineSt
   return `${blockersEnded} ended, the last ${moment(last.at)}: user ${last.user} (${application}pid ${last.pid}) with ${last.code}, ${last.why}`
 }
 
-/** Who hands out the engine's memory, and what would be quicker at it. An engine of an older version, adopted, does not tell. */
+/** Who hands out the engine's memory, and what would be quicker at it; why it is not there the agent cannot know. An adopted engine of an older version does not tell. */
 export function allocatorLine({ allocator }: Partial<EngineStatus>): string {
   if (allocator) return allocator
-  if (process.platform !== 'linux') return 'the system'
-  return "the C library (jemalloc is quicker, from the engine's next start on: apt-get install libjemalloc2)"
+  return process.platform === 'linux' ? 'the C library or another; jemalloc is quicker (README, Quick start on a host)' : 'the system'
 }
 
 /** JSON of facts: bigints as strings. */

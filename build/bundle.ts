@@ -33,13 +33,13 @@ function addonSources({ natively, platform }: Target): Record<string, string[]> 
   }
 }
 
-/** One character beyond Latin-1, in a comment even, and V8 takes two bytes for each of all. */
+/** One character beyond ASCII, in a comment even, and V8 takes two bytes for each of all. */
 function refuseWideText(file: string): void {
   const line = fs
     .readFileSync(file, 'utf8')
     .split('\n')
-    .findIndex((text) => /[^\0-\xff]/.test(text))
-  if (line >= 0) throw new Error(`${file}:${line + 1} has a character beyond Latin-1, which takes twice the memory for all of it`)
+    .findIndex((text) => /[^\0-\x7f]/.test(text))
+  if (line >= 0) throw new Error(`${file}:${line + 1} has a character beyond ASCII, which takes twice the memory for all of it`)
 }
 
 /** Bundles `entry` for `target` into `directory`. Fails on anything that would only fail when run. */

@@ -1,8 +1,8 @@
 /**
  * Gives back to the system what was freed inside the process, when it nears what it may take. DuckDB's allocator (jemalloc, inside libduckdb)
  * keeps freed pages for whoever allocates next in the same arena; those of threads that have nothing more to do stay for good, hundreds of MB
- * of them beyond DuckDB's own limit. To return every page at once would cost a bulk load half as much time again. V8 and the C library
- * keep less, tens of MB, and it takes longer to get it from them: 30 ms. An idle engine has the time.
+ * of them beyond DuckDB's own limit. To return every page at once would cost a bulk load half as much time again. The process's own jemalloc, where
+ * it runs on one, keeps tens of MB; V8 and the C library do too, and it takes longer to get it from them: 30 ms. An idle engine has the time.
  */
 
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
@@ -62,6 +62,7 @@ export function pauseUntilShort(left: number, cores: number): number {
 export function returnFreedMemory(memory: number, cores: number): void {
   if (process.platform !== 'linux') return
   const control = duckdbLibrary().func(mallctl('duckdb_je_mallctl'))
+  const jemalloc = jemallocOfProcess()
   setFlagsFromString('--expose-gc')
   const collectGarbage = runInNewContext('gc') as () => void
   const { rss } = process.memoryUsage
@@ -74,6 +75,7 @@ export function returnFreedMemory(memory: number, cores: number): void {
   /** Bytes that it made of `before`. */
   const giveBack = (before: number): number => {
     control(purgeAll, null, null, null, 0)
+    jemalloc?.control(purgeAll, null, null, null, 0)
     const purged = rss()
     if (purged <= shortage * memory || held() < kept + garbage) return before - purged
     collectGarbage()

@@ -106,7 +106,7 @@ function track(process: EngineProcess): EngineProcess {
 
 /**
  * DuckDB's calls run on libuv's pool: four threads would let a few long queries block every commit (facts: node-api). V8 lets the space for
- * new objects grow to 160 MB when images stream through: a tenth of it does as well, and leaves the memory to DuckDB. The C library keeps a heap for each of
+ * new objects grow to 160 MB when images stream through: a tenth of it does as well, and leaves the memory to DuckDB. Where there is no jemalloc, the C library keeps a heap for each of
  * the pool's threads, 20 MB in all: two do as well, since each thread has a cache of its own. Of each size that keeps 7 pieces, where a statement of
  * DuckDB's frees dozens: with 32 (1 MB a thread at most) statements take a tenth less time.
  */

@@ -89,10 +89,10 @@ async function main(): Promise<number> {
   if (obstacle !== undefined) print(`PostgreSQL is left out: ${obstacle}`)
   const machine = describeMachine(stage.directory, postgresVersion())
   const startedAt = new Date().toISOString()
-  const allocator = process.env.LD_PRELOAD ?? jemallocEnvironment({}).LD_PRELOAD ?? 'the C library'
+  const allocator = (process.env.LD_PRELOAD ?? jemallocEnvironment({}).LD_PRELOAD) || 'the C library'
   const settings = [
     `${options.rounds} rounds of ${options.seconds} s${options.quick ? ' (QUICK: sizes are tiny, the numbers mean nothing)' : ''}; Unix sockets`,
-    `DaemonGuard: ${options.sources ? 'from its sources' : 'packed'}, default configuration${options.engineOnly ? ', engine without its agent' : ''}, memory from ${allocator}; DuckDB alone: default settings, its own WAL`,
+    `DaemonGuard: ${options.sources ? 'from its sources' : 'packed'}, default configuration${options.engineOnly ? ', engine without its agent' : ''}, memory from ${allocator}; DuckDB alone: default settings, its own WAL, memory from ${process.env.LD_PRELOAD || 'the C library'}`,
   ]
   if (machine.fileSystem.type === 'tmpfs') settings.push('THE DISK IS MEMORY: set TMPDIR to a real one, durability costs nothing here')
   print(head(machine, settings))

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
+import esbuild from 'esbuild'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Ledger } from '../../agent/demo/ledger.ts'
@@ -54,10 +55,19 @@ test('it carries the licences of everything inside: Node, DuckDB and its parts, 
   const { code, stdout } = await runChild(executable, ['licenses'], { cwd: home, env })
   assert.is(code, 0)
   assert.is(stdout, fs.readFileSync('dist/LICENSES', 'utf8'))
-  const bundled = fs
-    .readFileSync(`dist/daemonguard-${platform}.cjs`, 'utf8')
-    .matchAll(/^\/\/ (?:.*\/)?node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//gm)
-  const packages = new Set([...bundled].map((match) => match[1] as string))
+  // The bundle has no comments that would name them, so it is bundled once more.
+  const { metafile } = await esbuild.build({
+    entryPoints: ['agent/main.ts'],
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: 'node',
+    target: 'node24',
+    external: ['@duckdb/node-bindings', '@koromix/*'],
+    logLevel: 'silent',
+  })
+  const bundled = Object.keys(metafile.inputs).map((input) => /(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1])
+  const packages = new Set(bundled.filter((name) => name !== undefined))
   assert.ok(packages.size > 20)
   for (const name of [...packages, 'Node.js', 'DaemonGuard', '@duckdb/node-bindings (native)', 'third_party/mbedtls', 'OpenSSL'])
     assert.ok(stdout.includes(name), name)

@@ -12,6 +12,8 @@ import { runChild } from '../support/process.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 
 const test = suite('allocator')
+// What the runner has is not what is tested.
+delete process.env.LD_PRELOAD
 const host = jemallocEnvironment({}).LD_PRELOAD as string
 
 /** Starts an engine with more in its environment, and asks what hands out its memory. */
@@ -44,7 +46,7 @@ test('an engine runs on the jemalloc of its host, and says so', async () => {
 test('LD_PRELOAD, even set to nothing, is left as the operator has set it', async () => {
   assert.equal(jemallocEnvironment({ LD_PRELOAD: '' }), {})
   assert.is(await allocatorWith({ LD_PRELOAD: '' }), null)
-  assert.match(allocatorLine({ allocator: null }), /apt-get install libjemalloc2/)
+  assert.match(allocatorLine({ allocator: null }), /^the C library or another; /)
 })
 
 test('a file that is no library, and one that ends the program, are passed over', async () => {
