@@ -24,7 +24,17 @@ const patience = 5_000
 export const mallctl = (name: string): string => `int ${name}(const char *, _Out_ const char **, _Inout_ size_t *, void *, size_t)`
 
 /**
- * What is to be set in the environment of an engine for jemalloc, where the host has it. Nothing where LD_PRELOAD is set already, be it to nothing: that
+ * What is to be set in the environment of an engine. Where there is no jemalloc, the C library keeps a heap for each of the pool's threads, 20 MB in all: two do
+ * as well, since each thread has a cache of its own. Of each size that keeps 7 pieces, where a statement of DuckDB's frees dozens: with 32 (1 MB a thread
+ * at most) statements take a tenth less time.
+ */
+export function allocatorEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const tunables = [env.GLIBC_TUNABLES, 'glibc.malloc.tcache_count=32'].filter((each) => each !== undefined && each !== '').join(':')
+  return { MALLOC_ARENA_MAX: '2', GLIBC_TUNABLES: tunables, ...jemallocEnvironment(env) }
+}
+
+/**
+ * Of that, what is for jemalloc, where the host has it. Nothing where LD_PRELOAD is set already, be it to nothing: that
  * is the operator's choice.
  */
 export function jemallocEnvironment(env: NodeJS.ProcessEnv, candidates: readonly string[] = places): NodeJS.ProcessEnv {
@@ -48,8 +58,8 @@ function isLoadable(file: string): boolean {
 }
 
 interface Jemalloc {
-  /** As it tells it: `5.3.0`. */
-  readonly version: string
+  /** With the version that it tells: `jemalloc 5.3.0`. */
+  readonly name: string
   control(name: string, text: (string | null)[] | null, size: number[] | null, value: null, length: 0): number
 }
 
@@ -67,7 +77,7 @@ function lookUp(): Jemalloc | null {
     const control = koffi.load(null).func(mallctl('mallctl')) as Jemalloc['control']
     const version: (string | null)[] = [null]
     control('version', version, [pointerBytes], null, 0)
-    return { control, version: version[0]?.split('-', 1)[0] ?? 'of a version that it does not tell' }
+    return { control, name: `jemalloc ${version[0]?.split('-', 1)[0] ?? 'of a version that it does not tell'}` }
   } catch {
     return null // There is no such function.
   }

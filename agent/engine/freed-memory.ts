@@ -42,15 +42,9 @@ export class QuietWatch {
   }
 }
 
-/** Who hands out the process's memory; null: the C library. */
-function allocatorOfProcess(): string | null {
-  const jemalloc = jemallocOfProcess()
-  return jemalloc === null ? null : `jemalloc ${jemalloc.version}`
-}
-
 /** What `status` says of the process's memory. */
 export function memoryFacts(): { memoryBytes: number; allocator: string | null } {
-  return { memoryBytes: process.memoryUsage.rss(), allocator: allocatorOfProcess() }
+  return { memoryBytes: process.memoryUsage.rss(), allocator: jemallocOfProcess()?.name ?? null }
 }
 
 /** Milliseconds within which `cores` cores cannot fill what is left up to the shortage: an idle engine is not woken for nothing. */

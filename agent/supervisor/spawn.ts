@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import type { Writable } from 'node:stream'
-import { jemallocEnvironment } from '../allocator.ts'
+import { allocatorEnvironment } from '../allocator.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { appendLog, openLog } from '../log-file.ts'
@@ -106,23 +106,13 @@ function track(process: EngineProcess): EngineProcess {
 
 /**
  * DuckDB's calls run on libuv's pool: four threads would let a few long queries block every commit (facts: node-api). V8 lets the space for
- * new objects grow to 160 MB when images stream through: a tenth of it does as well, and leaves the memory to DuckDB. Where there is no jemalloc, the C library keeps a heap for each of
- * the pool's threads, 20 MB in all: two do as well, since each thread has a cache of its own. Of each size that keeps 7 pieces, where a statement of
- * DuckDB's frees dozens: with 32 (1 MB a thread at most) statements take a tenth less time.
+ * new objects grow to 160 MB when images stream through: a tenth of it does as well, and leaves the memory to DuckDB.
  */
 export function engineEnvironment(): NodeJS.ProcessEnv {
   // The service manager's sockets and watchdog are the agent's own.
   const { NOTIFY_SOCKET: _notify, WATCHDOG_PID: _pid, WATCHDOG_USEC: _usec, LISTEN_FDS: _fds, LISTEN_PID: _listen, ...rest } = process.env
   const options = `${rest.NODE_OPTIONS ?? ''} --max-semi-space-size=8`.trim()
-  const tunables = [rest.GLIBC_TUNABLES, 'glibc.malloc.tcache_count=32'].filter((each) => each !== undefined && each !== '').join(':')
-  return {
-    ...rest,
-    UV_THREADPOOL_SIZE: '16',
-    MALLOC_ARENA_MAX: '2',
-    GLIBC_TUNABLES: tunables,
-    NODE_OPTIONS: options,
-    ...jemallocEnvironment(rest),
-  }
+  return { ...rest, UV_THREADPOOL_SIZE: '16', NODE_OPTIONS: options, ...allocatorEnvironment(rest) }
 }
 
 /** Undefined when the log cannot be opened (a full disk): an engine without a log is better than none. */

@@ -13,8 +13,8 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { jemallocEnvironment } from '../../agent/allocator.ts'
 import { selfCommand } from '../../agent/runtime.ts'
+import { engineEnvironment } from '../../agent/supervisor/spawn.ts'
 import { builtExecutable } from '../build/built.ts'
 import { bringPrerequisites } from '../support/prerequisites.ts'
 import { describeMachine, loadAverage } from './machine.ts'
@@ -89,10 +89,10 @@ async function main(): Promise<number> {
   if (obstacle !== undefined) print(`PostgreSQL is left out: ${obstacle}`)
   const machine = describeMachine(stage.directory, postgresVersion())
   const startedAt = new Date().toISOString()
-  const allocator = (process.env.LD_PRELOAD ?? jemallocEnvironment({}).LD_PRELOAD) || 'the C library'
+  const allocatorIn = (env: NodeJS.ProcessEnv) => env.LD_PRELOAD || 'the C library'
   const settings = [
     `${options.rounds} rounds of ${options.seconds} s${options.quick ? ' (QUICK: sizes are tiny, the numbers mean nothing)' : ''}; Unix sockets`,
-    `DaemonGuard: ${options.sources ? 'from its sources' : 'packed'}, default configuration${options.engineOnly ? ', engine without its agent' : ''}, memory from ${allocator}; DuckDB alone: default settings, its own WAL, memory from ${process.env.LD_PRELOAD || 'the C library'}`,
+    `DaemonGuard: ${options.sources ? 'from its sources' : 'packed'}, default configuration${options.engineOnly ? ', engine without its agent' : ''}, memory from ${allocatorIn(engineEnvironment())}; DuckDB alone: default settings, its own WAL, memory from ${allocatorIn(process.env)}`,
   ]
   if (machine.fileSystem.type === 'tmpfs') settings.push('THE DISK IS MEMORY: set TMPDIR to a real one, durability costs nothing here')
   print(head(machine, settings))
