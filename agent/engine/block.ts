@@ -99,6 +99,13 @@ export class Block {
     return this.#transaction?.schemaChanged ?? false
   }
 
+  /** Which version of the catalog a statement sees now; undefined: the open transaction has a schema of its own. */
+  get schemaVersion(): number | undefined {
+    if (this.schemaChanged) return undefined
+    const seen = this.#transaction?.catalogVersion ?? -1
+    return seen === -1 ? this.#context.catalog.version : seen
+  }
+
   /** In a block that has failed only its end is accepted: throws 25P02. */
   refuseFailed(kind: string): void {
     if (!this.#failed || kind === 'commit' || kind === 'rollback') return

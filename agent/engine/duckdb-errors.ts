@@ -25,7 +25,7 @@ const states: readonly (readonly [pattern: RegExp, code: string])[] = [
   [/^Catalog Error/, '42704'],
   // Somebody tries to open the database's own file.
   [/^Binder Error: Unique file handle conflict/, '42501'],
-  [/^Binder Error: .*(Referenced column|column).*not found/s, '42703'],
+  [/^Binder Error: .*(column.*not found|does not have a column )/s, '42703'],
   [/^Binder Error: .*(ambiguous)/is, '42702'],
   [/^Binder Error: .*(No function matches|best candidate)/s, '42883'],
   [/^Binder Error/, '42601'],

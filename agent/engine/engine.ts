@@ -1,13 +1,12 @@
 /** `daemonguard engine`: the detached process that owns the DuckDB file and the journal. It knows nothing of plugins, cron or remote stores. */
 
 import { randomUUID } from 'node:crypto'
-import fs from 'node:fs'
 import path from 'node:path'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import { controlProtocol, type EngineHello } from '../control-protocol.ts'
 import { ensureDirectory, removeDurably, writeOnFullDisk } from '../disk.ts'
-import { DaemonGuardError, ExitCode, isDiskFull, messageOf } from '../errors.ts'
+import { ExitCode, isDiskFull, messageOf } from '../errors.ts'
 import { JournalWriter } from '../journal/writer.ts'
 import { acquireLock } from '../lock.ts'
 import { createLog, type Log } from '../log.ts'
@@ -35,11 +34,13 @@ import { ParentLocks } from './parent-locks.ts'
 import { createCatalog } from './pgcatalog/creation.ts'
 import { roleStatements } from './pgcatalog/relations.ts'
 import { Listener } from './pgwire/listener.ts'
+import { PreparedInserts } from './prepared-inserts.ts'
 import type { Presence } from './presence.ts'
 import { Probe } from './probe.ts'
 import { type Recovered, recover } from './recovery.ts'
 import { RowConflicts } from './row-conflicts.ts'
 import { RowImages } from './row-images.ts'
+import { applySchemaFile } from './schema-file.ts'
 import { SequenceTracker } from './sequences.ts'
 import { Session } from './session.ts'
 import type { SessionContext } from './session-context.ts'
@@ -176,6 +177,7 @@ class Engine {
       images: new RowImages(),
       sequences: new SequenceTracker(database.catalog),
       writeBuffer,
+      inserts: new PreparedInserts(catalog),
       externalAccess: config.engine.external_access,
       slots: statementSlots(),
       analysts,
@@ -233,8 +235,12 @@ class Engine {
     const { sequences } = this.#context
     await sequences.refresh(this.#recovered.connection, true)
     await this.#showUsers()
-    if (this.#recovered.created) await this.#applySchemaFile()
-    if (this.#config.engine.socket_dir !== null) ensureDirectory(this.#config.engine.socket_dir, 'ENGINE:DIRECTORY')
+    const { schema, socket_dir: socketDirectory } = this.#config.engine
+    if (this.#recovered.created && schema !== null) {
+      await applySchemaFile(this.#context, schema)
+      this.#log.info({ file: schema }, 'schema applied')
+    }
+    if (socketDirectory !== null) ensureDirectory(socketDirectory, 'ENGINE:DIRECTORY')
     await this.#recovered.database.dismissWorkers()
     await this.#listener.start()
     await this.#control.listen(this.#paths.controlSocket)
@@ -270,50 +276,6 @@ class Engine {
       for (const statement of roleStatements(this.#access.users)) await connection.run(statement)
     } finally {
       connection.close()
-    }
-  }
-
-  /** The schema file goes the way of a client's statements, so that it is journaled; into an empty database only, and only once. */
-  async #applySchemaFile(): Promise<void> {
-    const file = this.#config.engine.schema
-    if (file === null) return
-    const sql = fs.readFileSync(file, 'utf8')
-    const client = {
-      id: 0,
-      user: 'daemonguard',
-      readonly: false,
-      database: '',
-      applicationName: 'schema file',
-      parameters: new Map(),
-      remote: 'local',
-      end: () => {},
-      report: () => {},
-    }
-    const session = await Session.open(this.#context, client)
-    const silent = {
-      rows: async () => {},
-      copyOut: async () => 0,
-      complete: () => {},
-      empty: () => {},
-      notice: () => {},
-    }
-    try {
-      await session.simpleQuery(sql, {
-        ...silent,
-        copyIn: () => {
-          throw new DaemonGuardError('a schema file cannot hold COPY data', { where: file })
-        },
-      })
-      await session.barrier()
-      this.#log.info({ file }, 'schema applied')
-    } catch (error) {
-      throw new DaemonGuardError(`the schema file failed: ${messageOf(error)}`, {
-        where: file,
-        hint: 'correct it; nothing of it was applied',
-        cause: error,
-      })
-    } finally {
-      await session.close()
     }
   }
 

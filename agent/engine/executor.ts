@@ -42,6 +42,8 @@ interface RunOptions {
 export class Executor {
   readonly connection: Connection
   #kept = new Map<string, Kept>()
+  /** Version of the catalog that they were prepared with. */
+  #schema: number | undefined
 
   #slots: StatementSlots
   #analysts: Analysts
@@ -112,6 +114,15 @@ export class Executor {
     } finally {
       if (!keep) kept.statement.close()
     }
+  }
+
+  /**
+   * Drops what was prepared for another version of the catalog: DuckDB runs it as it should be, but goes on telling of the types that its parameters and columns had.
+   * `version`: undefined for a schema that has no number.
+   */
+  forSchema(version: number | undefined): void {
+    if (version === undefined || version !== this.#schema) this.forget()
+    this.#schema = version
   }
 
   /** Drops what is prepared: names in it were looked up in a search path that counts no more, or the session ends. */

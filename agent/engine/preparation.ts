@@ -7,6 +7,7 @@ import { settleParameters } from './parameters.ts'
 import type { PreparedQuery } from './pgwire/backend.ts'
 import { typeOf } from './pgwire/types.ts'
 import { type InsertPlan, plainInsert } from './plain-insert.ts'
+import type { PreparedInserts } from './prepared-inserts.ts'
 import type { Settings } from './settings.ts'
 import { parseStatement, type Statement } from './sql/statement.ts'
 import { tokenize } from './sql/tokens.ts'
@@ -19,13 +20,14 @@ export interface Prepared extends PreparedQuery {
   planned?: { readonly version: number; readonly searchPath: string; readonly info: TableInfo; readonly plan: InsertPlan | undefined }
 }
 
-/** `look` is called before DuckDB looks at the database. */
+/** `look` is called before DuckDB looks at the database. `inserts`: undefined where this session may see other tables than all do. */
 export async function prepare(
   executor: Executor,
   settings: Settings,
   statement: Statement | undefined,
   oids: readonly number[],
   look: () => Promise<void>,
+  inserts: PreparedInserts | undefined,
 ): Promise<Prepared> {
   const declared: (ColumnType | null)[] = oids.map((oid) => typeOf(oid))
   if (statement === undefined) return { sql: '', statement, parameterTypes: declared, fields: null }
@@ -35,6 +37,8 @@ export async function prepare(
   const answers = statement.kind === 'query' || ('returning' in statement && statement.returning !== undefined)
   if (!answers && !['insert', 'update', 'delete', 'merge'].includes(statement.kind))
     return { sql, statement, parameterTypes: declared, fields: null }
+  const shared = statement.kind === 'insert' ? inserts?.find(statement, oids, settings.searchPath) : undefined
+  if (shared?.known !== undefined) return shared.known
   await look()
   const text = await settleParameters(executor, sql, declared, oids)
   const settled = text === sql ? statement : parseStatement(text, tokenize(text))
@@ -44,5 +48,8 @@ export async function prepare(
     const at = order.indexOf(i)
     return declared[i] ?? (at === -1 ? null : prepared.parameterType(at))
   })
-  return { sql, statement: settled, insert: plainInsert(settled), parameterTypes, fields: answers ? prepared.columns() : null }
+  const insert = plainInsert(settled)
+  const found: Prepared = { sql, statement: settled, insert, parameterTypes, fields: answers ? prepared.columns() : null }
+  shared?.keep(found)
+  return found
 }

@@ -5,6 +5,7 @@ import type { BlockContext } from './block.ts'
 import type { Callers } from './callers.ts'
 import type { Database } from './duckdb.ts'
 import type { KeptSettings } from './kept-settings.ts'
+import type { PreparedInserts } from './prepared-inserts.ts'
 import type { Presence } from './presence.ts'
 import type { StatementSlots } from './slots.ts'
 import type { WriteBuffer } from './write-buffer.ts'
@@ -12,6 +13,7 @@ import type { WriteBuffer } from './write-buffer.ts'
 export interface SessionContext extends BlockContext {
   readonly database: Database
   readonly writeBuffer: WriteBuffer
+  readonly inserts: PreparedInserts
   readonly kept: KeptSettings
   /** Clients may read files. */
   readonly externalAccess: boolean

@@ -105,10 +105,14 @@ export class Session implements BackendSession {
       if (second !== undefined) throw new SqlError('42601', 'cannot insert multiple commands into a prepared statement')
       const statement = first === undefined ? undefined : this.#read(first.text, first.tokens)
       if (statement !== undefined) this.#refuse(statement)
-      return prepare(this.#executor, this.#settings, statement, parameterTypeOids, async () => {
+      const { catalog, inserts } = this.#context
+      const shared = !this.#temporary && this.#block.schemaVersion === catalog.version ? inserts : undefined
+      const look = async () => {
         await this.#stream?.buffer()
         this.#block.touch(statement?.tokens)
-      })
+        this.#executor.forSchema(this.#block.schemaVersion)
+      }
+      return prepare(this.#executor, this.#settings, statement, parameterTypeOids, look, shared)
     })
   }
 
@@ -158,9 +162,8 @@ export class Session implements BackendSession {
     return !this.#temporary && !this.#client.readonly
   }
 
-  forget(): void {
-    // Prepared statements are kept by their text and bounded in number (executor.ts).
-  }
+  /** Prepared statements are kept by their text and bounded in number (executor.ts). */
+  forget(): void {}
 
   fail(): Promise<void> | undefined {
     return this.#block.isOpen || this.#settings.isPending ? this.#abort() : undefined
