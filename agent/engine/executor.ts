@@ -125,7 +125,7 @@ export class Executor {
     this.#schema = version
   }
 
-  /** Drops what is prepared: names in it were looked up in a search path that counts no more, or the session ends. */
+  /** Drops what is prepared: its names mean something else by now (search path, temporary tables), or the session ends. */
   forget(): void {
     for (const { statement } of this.#kept.values()) statement.close()
     this.#kept.clear()

@@ -162,8 +162,7 @@ export class Session implements BackendSession {
     return !this.#temporary && !this.#client.readonly
   }
 
-  /** Prepared statements are kept by their text and bounded in number (executor.ts). */
-  forget(): void {}
+  forget(): void {} // executor.ts keeps what is prepared, by its text.
 
   fail(): Promise<void> | undefined {
     return this.#block.isOpen || this.#settings.isPending ? this.#abort() : undefined
@@ -336,6 +335,7 @@ export class Session implements BackendSession {
       await this.#block.forReading()
       const { connection } = this.#executor
       if (!(await connection.changeSchema(statement.text))) throw new SqlError('0A000', 'DuckDB reads this statement as something else')
+      this.#executor.forget()
       return statement.tag
     }
     const { catalog } = this.#context

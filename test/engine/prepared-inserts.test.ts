@@ -68,6 +68,16 @@ test('so is one that asks again for rows, with and without parameters', async ()
   assert.equal(await all(one), [['1', '10', null]])
 })
 
+test('a query that was run before a temporary table hid the one it read, or since, reads what is there now', async () => {
+  const all = () => rowsOf(one, 'SELECT * FROM t WHERE id > $1', [0])
+  assert.is(await add(one, 1, 10), undefined)
+  assert.equal(await all(), [['1', '10']])
+  await one.query('CREATE TEMPORARY TABLE t AS SELECT 2 AS id, true AS hidden')
+  assert.equal(await all(), [['2', 't']])
+  await one.query('DROP TABLE t')
+  assert.equal(await all(), [['1', '10']])
+})
+
 test('a change that is not committed is for its own session only', async () => {
   assert.is(await add(one, 1, 10), undefined)
   await one.query('BEGIN')
