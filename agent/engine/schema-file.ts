@@ -17,6 +17,7 @@ export async function applySchemaFile(context: SessionContext, file: string): Pr
     parameters: new Map(),
     remote: 'local',
     end: () => {},
+    deallocate: () => false,
     report: () => {},
   })
   try {

@@ -4,6 +4,7 @@ import { version } from '../runtime.ts'
 import { Block, readOnlyError } from './block.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyOptions } from './copy-options.ts'
+import { discard } from './discard.ts'
 import { type Connection, duckdbVersion, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
@@ -24,6 +25,7 @@ import { isLocal, Settings } from './settings.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
 import { lowerCase, splitStatements, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
+import { Temporaries } from './temporaries.ts'
 
 export class Session implements BackendSession {
   #context: SessionContext
@@ -31,7 +33,7 @@ export class Session implements BackendSession {
   #executor: Executor
   #settings: Settings
   #block: Block
-  #temporary = false
+  #temporaries: Temporaries
   #stream: StreamedRows | undefined
   #interruption: Interruption
   #presence: Presence
@@ -53,6 +55,7 @@ export class Session implements BackendSession {
       lockTimeout: () => this.#settings.timeout('lock_timeout'),
       signal: () => this.#interruption.signal,
     })
+    this.#temporaries = new Temporaries({ executor: this.#executor, block: this.#block, catalog: context.catalog })
     this.#inserts = new InsertWays({
       context,
       executor: this.#executor,
@@ -106,7 +109,7 @@ export class Session implements BackendSession {
       const statement = first === undefined ? undefined : this.#read(first.text, first.tokens)
       if (statement !== undefined) this.#refuse(statement)
       const { catalog, inserts } = this.#context
-      const shared = !this.#temporary && this.#block.schemaVersion === catalog.version ? inserts : undefined
+      const shared = !this.#temporaries.any && this.#block.schemaVersion === catalog.version ? inserts : undefined
       const look = async () => {
         await this.#stream?.buffer()
         this.#block.touch(statement?.tokens)
@@ -159,7 +162,7 @@ export class Session implements BackendSession {
 
   /** A table of the name may be a temporary one; and whoever may only read is refused in one place. */
   get #insertsPlainly(): boolean {
-    return !this.#temporary && !this.#client.readonly
+    return !this.#temporaries.any && !this.#client.readonly
   }
 
   forget(): void {} // executor.ts keeps what is prepared, by its text.
@@ -260,6 +263,13 @@ export class Session implements BackendSession {
         if (isLocal(statement.tokens.slice(1)) && this.#block.status === 'I' && !this.#several)
           notice('WARNING', '25P01', 'SET LOCAL can only be used in transaction blocks')
         return this.#settings.apply(this.#executor, statement.tokens)
+      case 'discard':
+        return discard(statement.tokens, {
+          isInBlock: this.#block.isOpen || this.#several,
+          resetSettings: () => this.#settings.resetAll(this.#executor),
+          dropTemporaries: () => this.#temporaries.drop(),
+          deallocate: (name) => this.#client.deallocate(name),
+        })
       case 'pragma':
         if (this.#client.readonly) throw readOnlyError()
         runPragma(statement.text, statement.tokens, this.#context.kept, notice)
@@ -330,38 +340,21 @@ export class Session implements BackendSession {
   }
 
   async #schema(statement: Extract<Statement, { kind: 'schema' }>): Promise<string> {
-    if (statement.temporary || (await this.#isTemporary(statement))) {
-      this.#temporary = true
-      await this.#block.forReading()
-      const { connection } = this.#executor
-      if (!(await connection.changeSchema(statement.text))) throw new SqlError('0A000', 'DuckDB reads this statement as something else')
-      this.#executor.forget()
-      return statement.tag
-    }
+    if (await this.#temporaries.change(statement)) return statement.tag
     const { catalog } = this.#context
     const transaction = await this.#block.forWriting('exclusive')
     const { searchPath, timeZone } = this.#settings
     const lastSeq = this.#context.pipeline.writer.nextSeq - 1
     await changeSchema(
-      { executor: this.#executor, transaction, catalog, searchPath, timeZone, lastSeq, temporary: this.#temporary },
+      { executor: this.#executor, transaction, catalog, searchPath, timeZone, lastSeq, temporary: this.#temporaries.any },
       statement,
     )
     return statement.tag
   }
 
-  /** Whether it changes or drops what is temporary; only CREATE TEMPORARY creates such. */
-  async #isTemporary({ verb, on, name }: Extract<Statement, { kind: 'schema' }>): Promise<boolean> {
-    const subject = verb === 'CREATE' ? on : (on ?? name)
-    if (!this.#temporary || subject === undefined) return false
-    this.#block.touch()
-    return this.#context.catalog.isTemporary(this.#executor.connection, subject)
-  }
-
   async #write(statement: Exclude<Statement, { kind: 'schema' }>, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer> {
     if (!('target' in statement)) throw new SqlError('0A000', 'this statement is not supported')
-    if (this.#temporary && (await this.#context.catalog.isTemporary(this.#executor.connection, statement.target))) {
-      return this.#writeTemporary(statement, parameters)
-    }
+    if (await this.#temporaries.has(statement.target)) return this.#temporaries.write(statement, parameters)
     const transaction = await this.#block.forWriting('shared')
     const info = await this.#table(statement.target)
     const { locks, catalog, images } = this.#context
@@ -369,19 +362,8 @@ export class Session implements BackendSession {
     return changeRows(context, statement, info, parameters, sink)
   }
 
-  /** Temporary tables work, and are not journaled. */
-  async #writeTemporary(statement: Statement, parameters: readonly Parameter[]): Promise<Answer> {
-    if (statement.kind === 'copy-in') throw new SqlError('0A000', 'COPY into a temporary table is not supported', { hint: 'use INSERT' })
-    await this.#block.forReading()
-    const result = await this.#executor.run(statement.text, parameters, { expect: rowChanges })
-    const verb = statement.kind === 'insert' ? 'INSERT 0' : statement.kind.toUpperCase()
-    if (!result.hasRows) return `${verb} ${result.rowsChanged}`
-    const rows = await result.rest()
-    return new MemoryRows(result.columns, rows, `${verb} ${rows.count}`)
-  }
-
   #table(name: QualifiedName): Promise<TableInfo> {
-    const cacheable = !this.#temporary && !this.#block.schemaChanged
+    const cacheable = !this.#temporaries.any && !this.#block.schemaChanged
     return this.#context.catalog.table(this.#executor.connection, name, this.#settings.searchPath, cacheable)
   }
 }
@@ -397,4 +379,3 @@ const serverVersion = `PostgreSQL 15.0 (DaemonGuard ${version}, DuckDB ${duckdbV
 
 /** What DuckDB itself must take a statement for. */
 const queries = [StatementType.SELECT, StatementType.EXPLAIN, StatementType.RELATION]
-const rowChanges = [StatementType.INSERT, StatementType.UPDATE, StatementType.DELETE, StatementType.MERGE_INTO]

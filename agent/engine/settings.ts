@@ -102,7 +102,7 @@ export class Settings {
       this.#report('application_name', own.get('application_name') ?? '')
   }
 
-  /** Runs SET, RESET, USE, DISCARD, DEALLOCATE; returns the command tag. */
+  /** Runs SET, RESET, USE; returns the command tag. */
   async apply(executor: Executor, tokens: readonly Token[]): Promise<string> {
     switch (tokens[0]?.text) {
       case 'set':
@@ -114,16 +114,16 @@ export class Settings {
       case 'use':
         await this.#setSearchPath(executor, tokens.slice(1), false)
         return 'SET'
-      case 'discard':
-        await this.#reset(executor, 'all')
-        return 'DISCARD ALL'
-      case 'deallocate':
-        return 'DEALLOCATE'
       default:
         throw new SqlError('0A000', `${(tokens[0]?.text ?? '').toUpperCase()} is not supported`, {
           hint: 'there are no notifications here',
         })
     }
+  }
+
+  /** RESET ALL. */
+  resetAll(executor: Executor): Promise<void> {
+    return this.#reset(executor, 'all')
   }
 
   /** The answer of SHOW name or PRAGMA name, or undefined where DuckDB should answer (SHOW TABLES, …). */

@@ -34,6 +34,8 @@ export interface Client {
   readonly remote: string
   /** Ends the connection (25P03, 57P01, …): cancels what runs, then sends the error as FATAL. Returns at once; safe twice. */
   end(error: SqlError): void
+  /** DEALLOCATE: gives up the prepared statement of this name, or (undefined) all that have one; false: there is none of that name. */
+  deallocate(name: string | undefined): boolean
   /** A setting changed that clients are told of (TimeZone, application_name): with the answers that are on their way. */
   report(name: string, value: string): void
 }

@@ -297,6 +297,7 @@ export class Connection implements ConversationHost {
       parameters: packet.parameters,
       remote: options.isLocal ? 'local' : `${socket.remoteAddress}:${socket.remotePort}`,
       end: (error) => this.end(error, { interrupt: true }),
+      deallocate: (name) => this.conversation?.deallocate(name) ?? false,
       report: (name, value) => responses.parameterStatus(writer, name, value),
     })
     clearTimeout(this.startupTimer)

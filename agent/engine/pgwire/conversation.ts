@@ -74,6 +74,11 @@ export class Conversation {
     }
   }
 
+  /** DEALLOCATE, of one (false: there is none of that name) or of all. */
+  deallocate(name: string | undefined): boolean {
+    return this.extended.deallocate(name)
+  }
+
   /** ReadyForQuery: the answers so far may go. */
   ready(): undefined {
     responses.readyForQuery(this.outbox.writer, this.session.transactionStatus)

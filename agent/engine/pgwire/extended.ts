@@ -79,6 +79,14 @@ export class ExtendedQuery {
     return this.dropPortal('')
   }
 
+  /** Drops a prepared statement, or (undefined) all that have a name; false: there is none of that name. */
+  deallocate(name: string | undefined): boolean {
+    const names = name === undefined ? [...this.statements.keys()].filter((each) => each !== '') : [name]
+    if (name === '' || (name !== undefined && !this.statements.has(name))) return false
+    for (const each of names) this.dropStatement(each)
+    return true
+  }
+
   private async parse(message: MessageReader): Promise<void> {
     const name = message.cstring()
     const sql = message.cstring()

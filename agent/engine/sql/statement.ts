@@ -12,7 +12,7 @@ import type { Token } from './tokens.ts'
 export type QualifiedName = readonly string[]
 
 export type Statement = { readonly text: string; readonly tokens: readonly Token[] } & (
-  | { readonly kind: 'begin' | 'commit' | 'rollback' | 'query' | 'session' | 'pragma' | 'checkpoint' | 'vacuum' | 'probe' }
+  | { readonly kind: 'begin' | 'commit' | 'rollback' | 'query' | 'session' | 'discard' | 'pragma' | 'checkpoint' | 'vacuum' | 'probe' }
   /** Several of a kind in one transaction, answered as one. */
   | { readonly kind: 'list'; readonly parts: readonly Statement[] }
   | {
@@ -124,11 +124,13 @@ function parseOne(base: { text: string; tokens: readonly Token[] }): Statement {
     case 'set':
     case 'reset':
     case 'use':
+    case 'listen':
+      return { ...base, kind: 'session' }
     case 'discard':
     case 'deallocate':
-    case 'listen':
+    case 'close':
     case 'unlisten':
-      return { ...base, kind: 'session' }
+      return { ...base, kind: 'discard' }
     case 'pragma':
       return { ...base, kind: isQuery(tokens) ? 'query' : 'pragma' }
     case 'checkpoint':
