@@ -4,7 +4,7 @@
  * DuckDB works on one block in a thread of its own while the next one is read.
  */
 
-import { type PackedColumn, type PackedRows, packedNulls } from '../journal/packed.ts'
+import type { PackedRows } from '../journal/packed.ts'
 import type { Column } from '../journal/types.ts'
 import { AddedRows, manyRows } from './added-rows.ts'
 import { addChanges, imagesOf } from './capture.ts'
@@ -117,10 +117,15 @@ class BlockLoader {
   /** The rows as the journal gets them; undefined where DuckDB alone knows all of their values. */
   #journaled({ count, columns }: CopyBlock): PackedRows | undefined {
     const { info } = this.#target
-    const packed: PackedColumn[] = []
+    const packed: PackedRows['columns'][number][] = []
     for (const [i, column] of info.table.columns.entries()) {
       const from = this.#target.columns.indexOf(column)
-      const known = from !== -1 ? columns[from]?.known : column.nullable && !info.defaults[i] ? packedNulls(count) : undefined
+      const known =
+        from !== -1
+          ? columns[from]?.known
+          : column.nullable && !info.defaults[i]
+            ? { kind: 'nulls' as const, type: column.type }
+            : undefined
       if (known === undefined) return undefined
       packed.push(known)
     }

@@ -4,6 +4,8 @@
  */
 
 import type { ByteWriter } from './bytes.ts'
+import { encodeColumn } from './cells.ts'
+import type { ColumnType } from './types.ts'
 
 /** Values of a fixed width, the place of a NULL among them. */
 export interface PackedValues {
@@ -28,25 +30,28 @@ export interface PackedTexts {
 
 export type PackedColumn = PackedValues | PackedTexts
 
+/** NULLs of any type. */
+export interface PackedNulls {
+  readonly kind: 'nulls'
+  readonly type: ColumnType
+}
+
 /** `columns[c]` is column `c` of the table. */
 export interface PackedRows {
   readonly count: number
-  readonly columns: readonly PackedColumn[]
+  readonly columns: readonly (PackedColumn | PackedNulls)[]
 }
 
 export function isNull(nulls: Uint8Array, row: number): boolean {
   return (((nulls[row >> 3] as number) >> (row & 7)) & 1) === 1
 }
 
-/** A column of NULLs. */
-export function packedNulls(count: number): PackedValues {
-  return { kind: 'values', width: 1, bytes: new Uint8Array(0), nulls: new Uint8Array((count + 7) >> 3).fill(0xff) }
-}
-
 /** Writes rows `from` to `to` of a column as encodeColumn does. */
-export function encodePacked(out: ByteWriter, column: PackedColumn, from: number, to: number): void {
+export function encodePacked(out: ByteWriter, column: PackedColumn | PackedNulls, from: number, to: number): void {
   if (column.kind === 'texts') encodeTexts(out, column, from, to)
-  else encodeValues(out, column, from, to)
+  else if (column.kind === 'values') encodeValues(out, column, from, to)
+  // More than a bitmap: a nested type has columns of its own, of which nothing is there but their heads.
+  else encodeColumn(out, column.type, new Array(to - from).fill(null))
 }
 
 function encodeValues(out: ByteWriter, { bytes, width, nulls }: PackedValues, from: number, to: number): void {
@@ -91,7 +96,7 @@ export function* packedParts({ count, columns }: PackedRows, bytes: number): Gen
   const texts: PackedTexts[] = []
   for (const column of columns) {
     if (column.kind === 'texts') texts.push(column)
-    else fixed += column.width
+    else if (column.kind === 'values') fixed += column.width
   }
   let size = 0
   for (let row = 0; row < count - 1; row++) {

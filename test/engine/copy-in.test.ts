@@ -114,9 +114,12 @@ test('columns that are not given get their defaults, generated ones their values
   await engine.sql(
     'CREATE SEQUENCE numbers',
     'CREATE TABLE plain (id INTEGER PRIMARY KEY, a VARCHAR, b DOUBLE, twice INTEGER GENERATED ALWAYS AS (id * 2), c VARCHAR)',
+    `CREATE TABLE nested (list INTEGER[], id INTEGER PRIMARY KEY, pair VARCHAR[2], record STRUCT(a INTEGER, b MAP(VARCHAR, DOUBLE[])), map MAP(VARCHAR, TIMESTAMP),
+      either UNION(n INTEGER, t VARCHAR), mood ENUM('bull', 'bear'), huge HUGEINT, id16 UUID, span INTERVAL, bits BIT, bytes BLOB, note VARCHAR)`,
     "CREATE TABLE defaulted (id INTEGER PRIMARY KEY, a VARCHAR DEFAULT 'made', n BIGINT DEFAULT nextval('numbers'), b DOUBLE)",
   )
   await copyInto('COPY plain (c, id) FROM STDIN', ['x\t1\n', '\\N\t2\n'])
+  await copyInto('COPY nested (note, id) FROM STDIN', ['x\t1\n', '\\N\t2\n'])
   await copyInto('COPY defaulted (b, id) FROM STDIN', ['0.5\t1\n', '1e2\t2\n'])
   assert.equal(await engine.sql('SELECT * FROM plain ORDER BY id'), [
     ['1', null, null, '2', 'x'],
@@ -209,7 +212,7 @@ test('a client that gives up while blocks are being inserted leaves nothing, and
 })
 
 test('what is in the tables now is there after SIGKILL and a replay of the journal', async () => {
-  const tables = ['copied_text', 'texts_text', 'copied_csv', 'texts_csv', 'plain', 'defaulted', 'mixed']
+  const tables = ['copied_text', 'texts_text', 'copied_csv', 'texts_csv', 'plain', 'nested', 'defaulted', 'mixed']
   const live = await Promise.all(tables.map(digest))
   await engine.restart()
   assert.equal(engine.control.hello.recovery.refused, [])
