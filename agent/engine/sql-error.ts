@@ -6,6 +6,8 @@ export interface SqlErrorDetails {
   detail?: string
   /** Where in the SQL text: characters, from 1. */
   position?: number
+  /** Function of PostgreSQL's that would tell it: drivers know some errors by that alone. */
+  routine?: string
   /** FATAL ends the connection after the message. Default: ERROR. */
   severity?: 'ERROR' | 'FATAL'
   cause?: unknown
@@ -18,6 +20,7 @@ export class SqlError extends Error {
   readonly hint: string | undefined
   readonly detail: string | undefined
   readonly position: number | undefined
+  readonly routine: string | undefined
 
   constructor(code: string, message: string, details: SqlErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
@@ -27,6 +30,7 @@ export class SqlError extends Error {
     this.hint = details.hint
     this.detail = details.detail
     this.position = details.position
+    this.routine = details.routine
   }
 }
 

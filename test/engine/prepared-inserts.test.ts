@@ -68,6 +68,18 @@ test('so is one that asks again for rows, with and without parameters', async ()
   assert.equal(await all(one), [['1', '10', null]])
 })
 
+test('a statement that was prepared under a name before is refused as drivers know it, who prepare it again by themselves', async () => {
+  const read = () => one.query({ name: 'all', text: 'SELECT * FROM t WHERE id > $1', values: [0] })
+  await read()
+  await other.query('ALTER TABLE t ADD COLUMN w VARCHAR')
+  const error = await read().then(
+    () => undefined,
+    (thrown: { code: string; routine: string }) => thrown,
+  )
+  assert.is(error?.code, '0A000')
+  assert.is(error?.routine, 'RevalidateCachedQuery')
+})
+
 test('a query that was run before a temporary table hid the one it read, or since, reads what is there now', async () => {
   const all = () => rowsOf(one, 'SELECT * FROM t WHERE id > $1', [0])
   assert.is(await add(one, 1, 10), undefined)

@@ -272,5 +272,8 @@ function readParameter(bytes: Buffer | null, format: Format, oid: number, inferr
 /** The client reads rows by the description it has; a plan that changed under it must not be misread. */
 function mustAgree(described: readonly Field[] | null, actual: readonly Field[]): void {
   const same = described?.length === actual.length && described.every((field, i) => oidOf(field.type) === oidOf(actual[i]!.type))
-  if (!same) throw new SqlError('0A000', 'cached plan must not change result type', { hint: 'Prepare the statement again.' })
+  if (same) return
+  // pgjdbc and asyncpg do so by themselves where they are told this name.
+  const details = { hint: 'Prepare the statement again.', routine: 'RevalidateCachedQuery' }
+  throw new SqlError('0A000', 'cached plan must not change result type', details)
 }

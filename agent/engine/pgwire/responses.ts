@@ -112,6 +112,7 @@ export function errorResponse(writer: MessageWriter, error: SqlError, severity: 
   if (error.detail !== undefined) field(writer, 'D', error.detail)
   if (error.hint !== undefined) field(writer, 'H', error.hint)
   if (error.position !== undefined) field(writer, 'P', String(error.position))
+  if (error.routine !== undefined) field(writer, 'R', error.routine)
   writer.uint8(0)
   writer.finish()
 }
