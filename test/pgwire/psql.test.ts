@@ -198,6 +198,17 @@ const asked: readonly (readonly [who: string, text: string, expected: readonly (
     "SELECT n.nspname, c.relname, CASE n.nspname ~ '^pg_' WHEN true THEN 'SYSTEM' ELSE 'TABLE' END FROM pg_catalog.pg_namespace n, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_description d ON (c.oid = d.objoid AND d.objsubid = 0 and d.classoid = 'pg_class'::regclass) WHERE c.relnamespace = n.oid AND c.relname LIKE 'bro%s'",
     [['main', 'brokers', 'TABLE']],
   ],
+  [
+    'JDBC, for the columns of a key,',
+    "SELECT result.column_name, result.key_seq, result.pk_name FROM (SELECT ct.relname AS TABLE_NAME, a.attname AS COLUMN_NAME, (information_schema._pg_expandarray(i.indkey)).n AS KEY_SEQ, ci.relname AS PK_NAME, information_schema._pg_expandarray(i.indkey) AS KEYS, a.attnum AS A_ATTNUM FROM pg_catalog.pg_class ct JOIN pg_catalog.pg_attribute a ON (ct.oid = a.attrelid) JOIN pg_catalog.pg_namespace n ON (ct.relnamespace = n.oid) JOIN pg_catalog.pg_index i ON (a.attrelid = i.indrelid) JOIN pg_catalog.pg_class ci ON (ci.oid = i.indexrelid) WHERE true AND ct.relname = 'brokers' AND i.indisprimary) result WHERE result.A_ATTNUM = (result.KEYS).x ORDER BY result.table_name",
+    [['broker_id', '1', 'brokers_broker_id_pkey']],
+  ],
+  ['JDBC', "SELECT setting FROM pg_catalog.pg_settings WHERE name='max_index_keys'", [['32']]],
+  [
+    'JDBC, for foreign keys,',
+    "SELECT pkc.relname, pka.attname, fkc.relname, fka.attname, pos.n, pkic.relname FROM pg_catalog.pg_namespace pkn, pg_catalog.pg_class pkc, pg_catalog.pg_attribute pka, pg_catalog.pg_namespace fkn, pg_catalog.pg_class fkc, pg_catalog.pg_attribute fka, pg_catalog.pg_constraint con, pg_catalog.generate_series(1, 32) pos(n), pg_catalog.pg_class pkic WHERE pkn.oid = pkc.relnamespace AND pkc.oid = pka.attrelid AND pka.attnum = con.confkey[pos.n] AND con.confrelid = pkc.oid AND fkn.oid = fkc.relnamespace AND fkc.oid = fka.attrelid AND fka.attnum = con.conkey[pos.n] AND con.conrelid = fkc.oid AND con.contype = 'f' AND (pkic.relkind = 'i' OR pkic.relkind = 'I') AND pkic.oid = con.conindid AND fkc.relname = 'trades' ORDER BY pkn.nspname, pkc.relname, con.conname, pos.n",
+    [['brokers', 'broker_id', 'trades', 'broker_id', '1', 'brokers_broker_id_pkey']],
+  ],
   ['SQLAlchemy', "SELECT t.oid, typarray FROM pg_type t JOIN pg_namespace ns ON typnamespace = ns.oid WHERE typname = 'hstore'", []],
   [
     'SQLAlchemy',

@@ -24,6 +24,8 @@ export const catalogColumns = {
   pg_roles:
     'rolname rolsuper:b rolinherit:b rolcreaterole:b rolcreatedb:b rolcanlogin:b rolreplication:b rolconnlimit:i rolpassword rolvaliduntil rolbypassrls:b rolconfig:t oid:i',
   pg_user: 'usename usesysid:i usecreatedb:b usesuper:b userepl:b usebypassrls:b passwd valuntil useconfig:t',
+  pg_settings:
+    'name setting unit category short_desc extra_desc context vartype source min_val max_val enumvals:t boot_val reset_val sourcefile sourceline:i pending_restart:b',
   pg_am: 'oid:i amname amhandler amtype',
   pg_tablespace: 'oid:i spcname spcowner:i spcacl:t spcoptions:t',
   pg_collation:

@@ -84,6 +84,7 @@ function editAt(tokens: readonly Token[], at: number, facts: SessionFacts, edits
   }
   if (name === 'information_schema' && is(1, '.') && informationViews[lowerCase(tokens[at + 2]?.text ?? '')] !== undefined)
     return replace(at + 2, `${informationSchema}.${lowerCase(tokens[at + 2]?.text ?? '')}`)
+  if (name === 'information_schema' && is(1, '.') && is(2, '_pg_expandarray')) return replace(at + 2, `${catalogSchema}.pg_expandarray`)
   if (whoAmI.has(name) && !is(1, '.') && !is(1, '(')) return replace(at, named(tokens, at, at, quoteString(facts.user), name))
   const own = name === 'pg_catalog' && is(1, '.') ? at + 2 : at
   const called = lowerCase(tokens[own]?.text ?? '')

@@ -143,6 +143,8 @@ export function catalogMacros(schema: string): string[] {
     // Locks of this kind are not here: none is held.
     'pg_advisory_unlock_all()': 'NULL::VARCHAR',
     'pg_encoding_max_length(given)': '4',
+    // information_schema._pg_expandarray, by which pgjdbc lists the columns of keys.
+    'pg_expandarray(given)': "unnest(list_transform(given, (item, i) -> {'x': item, 'n': i}))",
   }
   return Object.entries(macros).map(([head, body]) => {
     const [, name, list = ''] = /^(\w+)\((.*)\)$/.exec(head) as RegExpExecArray

@@ -49,7 +49,8 @@ function nameOf(catalog: string): string {
 }
 
 /** Key and unique constraints have indexes of their own in Postgres; DuckDB does not name them. */
-const constraintIndex = '1000000000 + table_oid * 100 + constraint_index'
+const indexOf = (row: string) => `1000000000 + ${row}table_oid * 100 + ${row}constraint_index`
+const constraintIndex = indexOf('')
 
 function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
   const own = `database_name = ${quoteString(catalog)} AND schema_name <> ${quoteString(ownSchema)}`
@@ -138,10 +139,12 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
           confupdtype: "'a'",
           confdeltype: "'a'",
         },
-        ...{ conindid: `CASE WHEN constraint_type IN ('PRIMARY KEY', 'UNIQUE') THEN ${constraintIndex} ELSE 0 END`, confmatchtype: "'s'" },
+        // Of a foreign key, the index of the key that it references.
+        conindid: `CASE constraint_type WHEN 'FOREIGN KEY' THEN coalesce((SELECT any_value(${indexOf('p.')}) FROM duckdb_constraints() p WHERE p.database_name = k.database_name AND p.schema_name = k.schema_name AND p.table_name = k.referenced_table AND p.constraint_type IN ('PRIMARY KEY', 'UNIQUE') AND list_sort(p.constraint_column_names) = list_sort(k.referenced_column_names)), 0) WHEN 'CHECK' THEN 0 ELSE ${constraintIndex} END`,
+        confmatchtype: "'s'",
         confrelid: `coalesce((SELECT any_value(p.table_oid) FROM duckdb_tables() p WHERE p.database_name = k.database_name AND p.schema_name = k.schema_name AND p.table_name = k.referenced_table), 0)`,
         conkey: 'list_transform(constraint_column_indexes, i -> i + 1)',
-        confkey: `(SELECT list(c.column_index) FROM duckdb_columns() c WHERE c.database_name = k.database_name AND c.schema_name = k.schema_name AND c.table_name = k.referenced_table AND list_contains(k.referenced_column_names, c.column_name))`,
+        confkey: `(SELECT list(c.column_index ORDER BY list_position(k.referenced_column_names, c.column_name)) FROM duckdb_columns() c WHERE c.database_name = k.database_name AND c.schema_name = k.schema_name AND c.table_name = k.referenced_table AND list_contains(k.referenced_column_names, c.column_name))`,
         conbin: 'expression',
       },
       from: `duckdb_constraints() k WHERE ${own} AND constraint_type <> 'NOT NULL'`,
@@ -169,6 +172,11 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
         ...{ prosrc: 'source', pronargs: 'len(names)', proargnames: 'names', proretset: 'is_set', proparallel: "'u'", prorettype: '25' },
       },
       from: `(SELECT function_oid AS id, function_name AS name, (SELECT any_value(s.oid) FROM duckdb_schemas() s WHERE s.database_name = f.database_name AND s.schema_name = f.schema_name) AS namespace, macro_definition AS source, parameters AS names, function_type = 'table_macro' AS is_set FROM duckdb_functions() f WHERE NOT internal AND ${own} UNION ALL SELECT id, name, 11, NULL, NULL, false FROM (VALUES (750, 'array_in'), (2400, 'array_recv')) AS t(id, name))`,
+    },
+    pg_settings: {
+      columns: { name: 'name', setting: 'setting', reset_val: 'setting', boot_val: 'setting', vartype: "'string'", context: "'internal'" },
+      // What Postgres compiles in: drivers ask for the size of their answers.
+      from: "(VALUES ('max_index_keys', '32'), ('max_identifier_length', '63'), ('server_encoding', 'UTF8'), ('block_size', '8192')) AS t(name, setting)",
     },
     pg_am: {
       columns: { oid: 'oid', amname: 'name', amtype: 'kind' },
