@@ -172,11 +172,9 @@ function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk, isLas
       const { firstSeq, count, length } = found.header
       expected = firstSeq + count
       reach(walk, firstSeq - 1)
-      try {
-        decodeBatch(found.bytes, found.header, path.dirname(file))
-      } catch (error) {
-        result.damage.push({ file, offset: found.offset, reason: `its checksum holds, but it cannot be decoded: ${messageOf(error)}` })
-      }
+      decodeBatch(found.bytes, found.header, path.dirname(file), (seq, reason) =>
+        result.damage.push({ file, offset: found.offset, reason: `seq ${seq}: ${reason}` }),
+      )
       const spill = spillOf(found.bytes, found.header)
       const reason = spill === undefined ? undefined : spillDamage(path.dirname(file), spill.reference)
       // Retention deletes a spill after its segment.

@@ -12,6 +12,7 @@ import { headerBytes, parseDatabaseHeader, parseMainHeader } from '../duckfile/h
 import { holdsNoCommit } from '../duckfile/wal.ts'
 import { DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { beginTrial, type Doubt, endTrial, isHopeless, keep, withdraw } from '../journal/doubt.ts'
+import { type Evidence, keepBatch } from '../journal/evidence.ts'
 import { type JournalRepair, repairJournal } from '../journal/repair.ts'
 import { listSegments } from '../journal/segment.ts'
 import { type JournalDamage, readTransactions } from '../journal/transactions.ts'
@@ -113,6 +114,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     .map((gap) => ({ ...gap, firstSeq: Math.max(gap.firstSeq, mark.seq + 1) }))
   if (oldest > mark.seq + 1) missing.unshift({ firstSeq: mark.seq + 1, lastSeq: oldest - 1 })
   const tables = new Set<string>()
+  const undecoded: Evidence[] = []
   step('RECOVERY:REPLAY')
   const { doubt } = journal
   // What the file holds already is none.
@@ -120,7 +122,9 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   if (doubt === undefined) endTrial(paths.journal)
   const replay = new Replay(connection, database.catalog, prepared)
   try {
-    const onDamage = ({ seq = 0, reason, file }: JournalDamage) => {
+    const onDamage = (damage: JournalDamage) => {
+      const { seq = 0, reason, file, bytes } = damage
+      if (bytes !== undefined) return void undecoded.push({ ...damage, seq, bytes })
       // The repair has reported it already.
       if (!journal.gaps.some(({ firstSeq, lastSeq }) => firstSeq <= seq && seq <= lastSeq)) throw new Error(`${reason} (${file})`)
     }
@@ -141,6 +145,11 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
   await prepared
   step('RECOVERY:REPLAYED')
+  for (const evidence of undecoded) {
+    const kept = keepBatch(quarantine, evidence)
+    if (kept !== null) journal.quarantined.push({ file: kept, reason: evidence.reason })
+    missing.push({ firstSeq: evidence.seq, lastSeq: evidence.seq })
+  }
   // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
   report.gaps = missing.map(({ firstSeq, lastSeq, tables: known }) => ({ firstSeq, lastSeq, tables: [...(known ?? tables)] }))
   if (doubt !== undefined) settle(doubt, { isEnd, paths, databaseId, journal, report, stamp: stampOf(now()) })

@@ -6,8 +6,9 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { cutOpen, ensureDirectory, openForWriting, removeDurably, syncOpen, writeAtomic, writeOnFullDisk } from '../disk.ts'
+import { cutOpen, openForWriting, removeDurably, syncOpen, writeOnFullDisk } from '../disk.ts'
 import { codeOf, isDiskFull } from '../errors.ts'
+import { keepBatch } from './evidence.ts'
 import { type Mark, readMark, setMark } from './mark.ts'
 
 /** Where its batch lies. */
@@ -77,22 +78,11 @@ export function withdraw(
   { quarantine, reason }: { quarantine: string; reason: string },
 ): string | null {
   const fd = openForWriting(file, 'r+', 'DOUBT:CUT')
-  let kept: string | null = path.join(quarantine, `${path.basename(file)}.seq-${seq}`)
+  let kept: string | null
   try {
-    const batch = Buffer.alloc(length)
-    fs.readSync(fd, batch, 0, length, offset)
-    try {
-      ensureDirectory(quarantine, 'DOUBT:KEEP')
-      writeAtomic(kept, batch, 'DOUBT:KEEP')
-      writeAtomic(
-        `${kept}.reason.json`,
-        `${JSON.stringify({ from: file, offset, seq, reason, at: new Date().toISOString() }, null, 2)}\n`,
-        'DOUBT:KEEP',
-      )
-    } catch (error) {
-      if (!isDiskFull(error)) throw error
-      kept = null
-    }
+    const bytes = Buffer.alloc(length)
+    fs.readSync(fd, bytes, 0, length, offset)
+    kept = keepBatch(quarantine, { bytes, file, offset, seq, reason })
     cutOpen(fd, offset, 'DOUBT:CUT')
     syncOpen(fd, 'DOUBT:CUT')
   } finally {

@@ -19,6 +19,7 @@
  */
 
 import { crc32 } from 'node:zlib'
+import { messageOf } from '../errors.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
 import { decodeChange, encodeChange, encodePackedInsert, partsOf } from './changes.ts'
 import { type PackedRows, packedParts } from './packed.ts'
@@ -252,15 +253,45 @@ function internTable(json: string): Table {
   return table
 }
 
-/** The transactions of a verified batch that stands in the journal `directory`. */
-export function decodeBatch(batch: Buffer, header: BatchHeader, directory: string): Transaction[] {
-  return bodiesOf(batch, header).map(({ body, tables }) => {
-    const input = new ByteReader(body)
-    const seq = Number(input.u64())
-    const time = input.f64()
-    if (header.spilled) return { seq, time, changes: spilledChanges(directory, JSON.parse(input.text()), tables) }
-    return { seq, time, changes: Array.from({ length: input.varint() }, () => decodeChange(input, tables)) }
+/**
+ * The transactions of a verified batch that stands in the journal `directory`. One that cannot be decoded was written wrongly: it is told to `onBad` and left out; without
+ * `onBad` it throws.
+ */
+export function decodeBatch(
+  batch: Buffer,
+  header: BatchHeader,
+  directory: string,
+  onBad?: (seq: number, reason: string) => void,
+): Transaction[] {
+  const bad = (seq: number, error: unknown): [] => {
+    if (onBad === undefined) throw error
+    onBad(seq, `its checksum holds, but it cannot be decoded: ${messageOf(error)}`)
+    return []
+  }
+  const seqs = Array.from({ length: header.count }, (_, i) => header.firstSeq + i)
+  let bodies: readonly Body[]
+  try {
+    bodies = bodiesOf(batch, header)
+  } catch (error) {
+    return seqs.flatMap((seq) => bad(seq, error))
+  }
+  return seqs.flatMap((seq, i) => {
+    try {
+      return [decodeTransaction(bodies[i] as Body, header, directory)]
+    } catch (error) {
+      return bad(seq, error)
+    }
   })
+}
+
+function decodeTransaction({ body, tables }: Body, header: BatchHeader, directory: string): Transaction {
+  const input = new ByteReader(body)
+  const seq = Number(input.u64())
+  const time = input.f64()
+  if (header.spilled) return { seq, time, changes: spilledChanges(directory, JSON.parse(input.text()), tables) }
+  const changes = Array.from({ length: input.varint() }, () => decodeChange(input, tables))
+  if (!input.done) throw new RangeError(`journal payload goes on for ${body.length - input.offset} bytes behind its last change`)
+  return { seq, time, changes }
 }
 
 /** The spill that a verified batch refers to, and the tables that it changes. */
@@ -271,7 +302,12 @@ export function spillOf(batch: Buffer, header: BatchHeader): { reference: SpillR
   return { reference: JSON.parse(input.text()) as SpillReference, tables: only.tables }
 }
 
-function bodiesOf(batch: Buffer, header: BatchHeader): { body: Buffer; tables: readonly Table[] }[] {
+interface Body {
+  readonly body: Buffer
+  readonly tables: readonly Table[]
+}
+
+function bodiesOf(batch: Buffer, header: BatchHeader): Body[] {
   const input = new ByteReader(batch.subarray(0, batchHeaderBytes + header.payloadLength), batchHeaderBytes)
   const all = Array.from({ length: input.varint() }, () => internTable(input.text()))
   return Array.from({ length: header.count }, () => {

@@ -10,8 +10,10 @@ export interface JournalDamage {
   readonly file: string
   readonly offset: number
   readonly reason: string
-  /** The transaction that is lost, where it is known: its batch is whole, its spill is not. */
+  /** The transaction that is lost, where it is known: its batch is whole, but not its spill, or it cannot be decoded. */
   readonly seq?: number
+  /** Its batch, where that was written wrongly: nothing else has found out. */
+  readonly bytes?: Buffer
 }
 
 /**
@@ -52,7 +54,9 @@ export function* readTransactions(
           onDamage({ file: segment.file, offset: result.offset, reason, seq: firstSeq })
           continue
         }
-        for (const transaction of decodeBatch(result.bytes, result.header, directory)) {
+        const { bytes, header, offset } = result
+        const onBad = (seq: number, why: string) => onDamage?.({ file: segment.file, offset, reason: why, seq, bytes })
+        for (const transaction of decodeBatch(bytes, header, directory, onDamage && onBad)) {
           if (transaction.seq >= from && transaction.seq <= to) yield transaction
         }
       }

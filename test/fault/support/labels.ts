@@ -32,7 +32,7 @@ export const enginePoints = {
   /** Of an engine that serves one client alone. */
   alone: { 'AHEAD:WRITE': 120, 'AHEAD:WITHDRAW': 3 },
   /** Of a start that finds a transaction in doubt which DuckDB refuses. */
-  doubtful: { 'DOUBT:TRY': 8, 'DOUBT:TRIED': 3, 'DOUBT:KEEP': 9, 'DOUBT:CUT': 5 },
+  doubtful: { 'DOUBT:TRY': 8, 'DOUBT:TRIED': 3, 'BATCH:KEEP': 9, 'DOUBT:CUT': 5 },
   /** Of every start on a journal that has something to replay. */
   starting: {
     'ENGINE:DIRECTORY': 1,
