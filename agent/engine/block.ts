@@ -102,8 +102,7 @@ export class Block {
   /** Which version of the catalog a statement sees now; undefined: the open transaction has a schema of its own. */
   get schemaVersion(): number | undefined {
     if (this.schemaChanged) return undefined
-    const seen = this.#transaction?.catalogVersion ?? -1
-    return seen === -1 ? this.#context.catalog.version : seen
+    return this.#transaction?.snapshotVersion ?? this.#context.catalog.version
   }
 
   /** In a block that has failed only its end is accepted: throws 25P02. */
@@ -136,8 +135,9 @@ export class Block {
     const transaction = this.#transaction
     if (transaction === undefined) return
     const seq = this.#context.pipeline.writer.nextSeq - 1
-    transaction.see(seq, this.#context.catalog.version)
-    if (tokens === undefined || !selectsNumbers(tokens)) transaction.look(seq)
+    const { version } = this.#context.catalog
+    transaction.see(seq, version)
+    if (tokens === undefined || !selectsNumbers(tokens)) transaction.look(seq, version)
     this.#context.rows.opened(transaction)
   }
 

@@ -5,6 +5,7 @@
 
 import type { Column, ColumnType, Table } from '../journal/types.ts'
 import type { Connection } from './duckdb.ts'
+import { folded, referencedColumns, referencedTable } from './foreign-keys.ts'
 import type { QualifiedName } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
@@ -72,8 +73,11 @@ export class Catalog {
 
   /** Whether `name` is a temporary object of this session: it shadows others, and is not journaled. */
   async isTemporary(connection: Connection, name: QualifiedName): Promise<boolean> {
-    if (name.length > 1) return lowerCase(name[0] ?? '') === 'temp'
-    return (await this.temporaryNames(connection)).has(lowerCase(name[0] ?? ''))
+    const [first, ...rest] = name.map(lowerCase)
+    if (first === 'temp') return true
+    // DuckDB looks for `main.t` among what is temporary first.
+    if (rest.length > 1 || (rest.length === 1 && first !== 'main')) return false
+    return (await this.temporaryNames(connection)).has(rest[0] ?? first ?? '')
   }
 
   /** Names of everything temporary in this session, in lower case; the engine's own helpers too. */
@@ -99,7 +103,7 @@ export class Catalog {
     probe.close()
     const [definition] = await connection.all(`SELECT sql FROM duckdb_tables() WHERE ${where}`)
     const constraints = await connection.all(
-      `SELECT constraint_type, constraint_column_names, referenced_table, constraint_text FROM duckdb_constraints() WHERE ${where} ORDER BY constraint_index`,
+      `SELECT constraint_type, constraint_column_names, ${referencedTable}, constraint_text FROM duckdb_constraints() k WHERE ${where} ORDER BY constraint_index`,
     )
     const foreignKeys = constraints.filter(([type]) => type === 'FOREIGN KEY')
     const written = withoutForeignKeys(
@@ -123,7 +127,7 @@ export class Catalog {
     const primaryKey = keyNames.map((column) => kept.findIndex((candidate) => candidate.name === column))
     const parents = foreignKeys.map(([, , parent]) => `${schema}.${parent}`)
     const children = await connection.all(
-      `SELECT DISTINCT unnest(referenced_column_names) FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND referenced_table = ${quoteString(table)}`,
+      `SELECT DISTINCT unnest(${referencedColumns}) FROM duckdb_constraints() k WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND ${folded('referenced_table')} = ${folded(quoteString(table))}`,
     )
     return {
       table: { schema, name: table, columns: kept, primaryKey },

@@ -4,13 +4,14 @@ import type { ColumnType } from '../journal/types.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Executor } from './executor.ts'
 import { settleParameters } from './parameters.ts'
-import type { PreparedQuery } from './pgwire/backend.ts'
-import { typeOf } from './pgwire/types.ts'
+import type { Field, PreparedQuery } from './pgwire/backend.ts'
+import { oidOf, typeOf } from './pgwire/types.ts'
 import { type InsertPlan, plainInsert } from './plain-insert.ts'
 import type { PreparedInserts } from './prepared-inserts.ts'
 import type { Settings } from './settings.ts'
 import { parseStatement, type Statement } from './sql/statement.ts'
 import { tokenize } from './sql/tokens.ts'
+import { SqlError } from './sql-error.ts'
 
 export interface Prepared extends PreparedQuery {
   readonly statement: Statement | undefined
@@ -52,4 +53,15 @@ export async function prepare(
   const found: Prepared = { sql, statement: settled, insert, parameterTypes, fields: answers ? prepared.columns() : null }
   shared?.keep(found)
   return found
+}
+
+/** Whether rows of these columns are what the client was told: it reads them by the description that it has. */
+export function isAsDescribed({ fields }: Prepared, actual: readonly Field[]): boolean {
+  return fields?.length === actual.length && fields.every((field, i) => oidOf(field.type) === oidOf(actual[i]!.type))
+}
+
+/** pgjdbc and asyncpg prepare again by themselves where they are told Postgres' name for it. */
+export function resultTypeChanged(): SqlError {
+  const details = { hint: 'Prepare the statement again.', routine: 'RevalidateCachedQuery' }
+  return new SqlError('0A000', 'cached plan must not change result type', details)
 }

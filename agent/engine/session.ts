@@ -14,7 +14,7 @@ import { Interruption } from './interruption.ts'
 import { translate } from './pgcatalog/dialect.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
 import { runPragma } from './pragmas.ts'
-import { type Prepared, prepare } from './preparation.ts'
+import { isAsDescribed, type Prepared, prepare, resultTypeChanged } from './preparation.ts'
 import { Presence } from './presence.ts'
 import { inOrderOfReferences } from './references.ts'
 import { type Answer, changeRows } from './row-change.ts'
@@ -145,6 +145,11 @@ export class Session implements BackendSession {
         return undefined
       }
       const answer = (await this.#insert(query, parameters, syncFollows)) ? 'INSERT 0 1' : await this.#perform(statement, parameters, sink)
+      // Before the commit: what is told as failed must not be there.
+      if (typeof answer !== 'string' && !isAsDescribed(query, answer.fields)) {
+        await answer.close()
+        throw resultTypeChanged()
+      }
       if (syncFollows && !(answer instanceof StreamedRows)) await this.#block.commitImplicit()
       if (typeof answer !== 'string') return answer
       sink.complete(answer)
@@ -181,7 +186,9 @@ export class Session implements BackendSession {
 
   /** Whatever transaction there was has ended: so has what was set for it. */
   async #settle(committed: boolean): Promise<void> {
-    if (!this.#block.isOpen) await this.#settings.transactionEnded(this.#executor, committed)
+    if (this.#block.isOpen) return
+    this.#temporaries.transactionEnded()
+    await this.#settings.transactionEnded(this.#executor, committed)
   }
 
   async #abort(): Promise<void> {

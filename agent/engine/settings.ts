@@ -53,6 +53,8 @@ export class Settings {
   #catalog: string
   #kept: KeptSettings
   #onlyReads: boolean
+  /** What RESET and DEFAULT go back to: what the client asked for when it connected. */
+  #atStart: Pick<SettingValues, 'timeZone' | 'own' | 'timeouts'> = { timeZone: 'UTC', own: new Map(), timeouts: new Map() }
   /** What is different for each user. */
   #ofUser: Readonly<Record<string, string>>
   /** Tells the client of a changed parameter; the start of a session tells it by itself. */
@@ -173,6 +175,8 @@ export class Settings {
       else if (free.has(lower)) this.#change(false, ({ own }) => own.set(lower, value))
     }
     await this.transactionEnded(executor, true)
+    const { timeZone, own, timeouts } = this.#scope.now
+    this.#atStart = { timeZone, own: new Map(own), timeouts: new Map(timeouts) }
     this.#report = report
   }
 
@@ -202,7 +206,7 @@ export class Settings {
       return
     }
     if (timeoutNames.has(name)) {
-      const ms = value.toLowerCase() === 'default' ? 0 : milliseconds(name, value)
+      const ms = value.toLowerCase() === 'default' ? (this.#atStart.timeouts.get(name) ?? 0) : milliseconds(name, value)
       this.#change(local, ({ timeouts }) => timeouts.set(name, ms))
       return
     }
@@ -235,11 +239,15 @@ export class Settings {
       timeoutNames.has(name) ||
       fixed[name] !== undefined
     if (!known) throw new SqlError('42501', `the setting ${name} is not available to SQL clients`, { hint: 'see engine: in config.yaml' })
-    if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'UTC', false)
+    if (name === 'all' || name === 'timezone') await this.#setTimeZone(executor, 'default', false)
     if (name === 'all' || name === 'search_path') await this.#runSearchPath(executor, [], false)
+    const applicationName = this.valueOf('application_name') ?? ''
     this.#change(false, ({ own, timeouts }) => {
-      for (const map of [own, timeouts]) name === 'all' ? map.clear() : map.delete(name)
+      for (const each of name === 'all' ? [...own.keys(), ...this.#atStart.own.keys()] : [name]) restore(own, this.#atStart.own, each)
+      for (const each of name === 'all' ? timeoutNames : [name]) restore(timeouts, this.#atStart.timeouts, each)
     })
+    const restored = this.valueOf('application_name') ?? ''
+    if (restored !== applicationName) this.#report('application_name', restored)
   }
 
   #isolation(tokens: readonly Token[]): void {
@@ -249,7 +257,7 @@ export class Settings {
   }
 
   async #setTimeZone(executor: Executor, value: string, local: boolean): Promise<void> {
-    const zone = /^(default|local)$/i.test(value) ? 'UTC' : value
+    const zone = /^(default|local)$/i.test(value) ? this.#atStart.timeZone : value
     await this.#run(executor, `SET TimeZone = ${quoteString(zone)}`)
     this.#change(local, (values) => {
       values.timeZone = zone
@@ -294,6 +302,12 @@ export class Settings {
   async #run(executor: Executor, sql: string): Promise<void> {
     await executor.connection.run(sql)
   }
+}
+
+function restore<T>(values: Map<string, T>, before: ReadonlyMap<string, T>, name: string): void {
+  const value = before.get(name)
+  if (value === undefined) values.delete(name)
+  else values.set(name, value)
 }
 
 /** SET LOCAL: the tokens after SET. */

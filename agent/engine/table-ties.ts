@@ -2,6 +2,7 @@
 
 import { type Table, tableName } from '../journal/types.ts'
 import type { Connection } from './duckdb.ts'
+import { folded, referencedTable } from './foreign-keys.ts'
 import { quoteString } from './sql/tokens.ts'
 
 export interface TableTies {
@@ -48,11 +49,11 @@ export class TiesOfTables {
     const where = `${schema} AND table_name = ${quoteString(table.name)}`
     const indexes = await this.#connection.all(`SELECT expressions FROM duckdb_indexes() WHERE ${where} AND is_unique`)
     const constraints = await this.#connection.all(
-      `SELECT constraint_type, referenced_table, unnest(constraint_column_names) FROM duckdb_constraints()
+      `SELECT constraint_type, ${referencedTable}, unnest(constraint_column_names) FROM duckdb_constraints() k
        WHERE ${where} AND constraint_type IN ('PRIMARY KEY', 'UNIQUE', 'FOREIGN KEY')`,
     )
     const children = await this.#connection.all(
-      `SELECT 1 FROM duckdb_constraints() WHERE ${schema} AND constraint_type = 'FOREIGN KEY' AND referenced_table = ${quoteString(table.name)} LIMIT 1`,
+      `SELECT 1 FROM duckdb_constraints() WHERE ${schema} AND constraint_type = 'FOREIGN KEY' AND ${folded('referenced_table')} = ${folded(quoteString(table.name))} LIMIT 1`,
     )
     const isPlain = indexes.every(([expressions]) => plainIndex.test(String(expressions)))
     const indexed = indexes.flatMap(([expressions]) => String(expressions).slice(1, -1).split(', '))

@@ -32,6 +32,8 @@ interface TemporariesOptions {
 export class Temporaries {
   #options: TemporariesOptions
   #any = false
+  /** In the open transaction. */
+  #changed = false
 
   constructor(options: TemporariesOptions) {
     this.#options = options
@@ -43,8 +45,17 @@ export class Temporaries {
   }
 
   async has(name: QualifiedName): Promise<boolean> {
-    const { executor, catalog } = this.#options
-    return this.#any && catalog.isTemporary(executor.connection, name)
+    if (!this.#any) return false
+    const { executor, block, catalog } = this.#options
+    // DuckDB takes the transaction's snapshot for that.
+    block.touch()
+    return catalog.isTemporary(executor.connection, name)
+  }
+
+  /** With a transaction, however it ended, its changes of what is temporary may have ended as well. */
+  transactionEnded(): void {
+    if (this.#changed) this.#options.executor.forget()
+    this.#changed = false
   }
 
   /** Makes a schema change, if it is about what is temporary; else returns false. Throws SqlError. */
@@ -55,7 +66,7 @@ export class Temporaries {
     await block.forReading()
     if (!(await executor.connection.changeSchema(statement.text)))
       throw new SqlError('0A000', 'DuckDB reads this statement as something else')
-    executor.forget()
+    this.#forget()
     return true
   }
 
@@ -84,16 +95,20 @@ export class Temporaries {
       for (const [schema, name] of rows)
         await executor.connection.run(`DROP ${kind} temp.${quoteIdentifier(String(schema))}.${quoteIdentifier(String(name))}`)
     }
-    executor.forget()
+    this.#forget()
     // A rollback brings them back.
     this.#any = block.isOpen
+  }
+
+  /** Names mean something else from now on, and again after a rollback. */
+  #forget(): void {
+    this.#options.executor.forget()
+    this.#changed = this.#options.block.isOpen
   }
 
   /** Only CREATE TEMPORARY creates such; an index is what its table is. */
   async #isChangedBy({ verb, on, name }: SchemaStatement): Promise<boolean> {
     const subject = verb === 'CREATE' ? on : (on ?? name)
-    if (!this.#any || subject === undefined) return false
-    this.#options.block.touch()
-    return this.has(subject)
+    return subject !== undefined && this.has(subject)
   }
 }

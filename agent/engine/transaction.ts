@@ -28,7 +28,7 @@ export class Transaction {
   readonly written = new WrittenRows()
   /** Those of them whose image is known. */
   readonly known = new KnownRows()
-  #snapshotSeq: number | undefined
+  #snapshot: { readonly seq: number; readonly catalogVersion: number } | undefined
   #seen: { readonly seq: number; readonly catalogVersion: number } | undefined
   #encoder: TransactionEncoder | undefined
   #spills: SpillSource
@@ -44,13 +44,13 @@ export class Transaction {
   }
 
   /** DuckDB takes its snapshot now, if it has none: what had been committed then. */
-  look(seq: number): void {
-    this.#snapshotSeq ??= seq
+  look(seq: number, catalogVersion: number): void {
+    this.#snapshot ??= { seq, catalogVersion }
   }
 
   /** Every commit after this seq is later than its snapshot; undefined before there is one. */
   get snapshotSeq(): number | undefined {
-    return this.#snapshotSeq
+    return this.#snapshot?.seq
   }
 
   /** Every seq up to this one is in its snapshot. */
@@ -58,7 +58,12 @@ export class Transaction {
     return this.#seen?.seq ?? 0
   }
 
-  /** Version of the schema in its snapshot; -1 before there is one. */
+  /** Version of the schema in its snapshot; undefined before there is one. */
+  get snapshotVersion(): number | undefined {
+    return this.#snapshot?.catalogVersion
+  }
+
+  /** The oldest version of the schema that may be the one in its snapshot; -1 before its first statement. */
   get catalogVersion(): number {
     return this.#seen?.catalogVersion ?? -1
   }

@@ -48,6 +48,25 @@ test('DISCARD ALL gives up settings, temporary objects and prepared statements, 
   await client.query('DELETE FROM t')
 })
 
+test('RESET and DISCARD go back to what the client asked for when it connected', async () => {
+  const settings = { application_name: 'platform', statement_timeout: 3000, options: '-c lock_timeout=2000 -c TimeZone=Asia/Tokyo' }
+  const own = await engine.connect(settings)
+  const shown = async () =>
+    (
+      await Promise.all(['application_name', 'statement_timeout', 'lock_timeout', 'TimeZone'].map((name) => rowsOf(own, `SHOW ${name}`)))
+    ).flat(2)
+  const before = await shown()
+  assert.equal(before, ['platform', '3s', '2s', 'Asia/Tokyo'])
+  for (const text of ['DISCARD ALL', 'RESET ALL']) {
+    await own.query("SET application_name = 'x'; SET statement_timeout = 0; SET lock_timeout = '9s'; SET TimeZone = 'UTC'")
+    await own.query(text)
+    assert.equal(await shown(), before, text)
+  }
+  await own.query("SET statement_timeout = '9s'; SET TimeZone = 'UTC'")
+  await own.query('SET statement_timeout TO DEFAULT; RESET TimeZone')
+  assert.equal(await shown(), before)
+})
+
 test('DISCARD TEMP in a transaction is taken back by a rollback', async () => {
   await client.query('CREATE TEMPORARY TABLE t (id INTEGER, v VARCHAR)')
   await client.query('BEGIN; DISCARD TEMP')

@@ -80,6 +80,31 @@ test('a statement that was prepared under a name before is refused as drivers kn
   assert.is(error?.routine, 'RevalidateCachedQuery')
 })
 
+test('what is refused so has changed nothing, though it was to give rows back', async () => {
+  const change = (v: number) =>
+    codeOf(
+      one.query({
+        name: 'change',
+        text: 'INSERT INTO t VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET v = t.v + 1 RETURNING v',
+        values: [1, v],
+      }),
+    )
+  assert.is(await change(10), undefined)
+  await other.query('ALTER TABLE t ALTER v TYPE BIGINT')
+  assert.is(await change(10), '0A000')
+  assert.equal(await rows(other), [['1', '10']])
+})
+
+test('a ping before the first look at the database does not decide which schema a transaction has', async () => {
+  const all = () => rowsOf(one, 'SELECT * FROM t WHERE id > $1', [0])
+  assert.equal(await all(), [])
+  await one.query('BEGIN')
+  await one.query('SELECT 1')
+  await other.query('ALTER TABLE t ADD COLUMN w VARCHAR')
+  assert.equal(await all(), [])
+  await one.query('COMMIT')
+})
+
 test('a query that was run before a temporary table hid the one it read, or since, reads what is there now', async () => {
   const all = () => rowsOf(one, 'SELECT * FROM t WHERE id > $1', [0])
   assert.is(await add(one, 1, 10), undefined)

@@ -124,8 +124,9 @@ export class TestEngine {
     await this.start(deadline)
   }
 
-  async connect(): Promise<pg.Client> {
-    const client = new pg.Client({ host: '127.0.0.1', port: this.port, user: 'trader', database: 'trade_data' })
+  /** `more`: what else the client asks for. */
+  async connect(more: pg.ClientConfig = {}): Promise<pg.Client> {
+    const client = new pg.Client({ host: '127.0.0.1', port: this.port, user: 'trader', database: 'trade_data', ...more })
     client.on('error', () => {}) // the query under way, or the next one, rejects as well
     await client.connect()
     this.#clients.push(client)

@@ -5,6 +5,7 @@
 
 import { ownSchema } from '../catalog.ts'
 import { constraintNames } from '../constraint-names.ts'
+import { isReferenced, ofReferencedColumns, referencedColumns, referencedTable } from '../foreign-keys.ts'
 import { catalogTypes } from '../pgwire/types.ts'
 import { quoteIdentifier, quoteString } from '../sql/tokens.ts'
 import { type CatalogRelation, catalogColumns } from './columns.ts'
@@ -36,9 +37,9 @@ interface Rows {
 /** The text by which ../table-shape.ts knows a constraint, of a row `k` of duckdb_constraints(). */
 function definitionOf(): string {
   const quoted = (name: string) => `'"' || replace(${name}, '"', '""') || '"'`
-  const list = (names: string) => `array_to_string(list_transform(k.${names}, name -> ${quoted('name')}), ', ')`
-  const reference = `${quoted('k.schema_name')} || '.' || ${quoted('k.referenced_table')} || ' (' || ${list('referenced_column_names')} || ')'`
-  const columns = list('constraint_column_names')
+  const list = (names: string) => `array_to_string(list_transform(${names}, name -> ${quoted('name')}), ', ')`
+  const reference = `${quoted('k.schema_name')} || '.' || ${quoted(referencedTable)} || ' (' || ${list(referencedColumns)} || ')'`
+  const columns = list('k.constraint_column_names')
   return `CASE k.constraint_type WHEN 'FOREIGN KEY' THEN 'FOREIGN KEY (' || ${columns} || ') REFERENCES ' || ${reference} WHEN 'CHECK' THEN 'CHECK (' || k.expression || ')' ELSE k.constraint_type || ' (' || ${columns} || ')' END`
 }
 
@@ -67,7 +68,7 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
       'table_name',
       'table_oid',
       `duckdb_tables() WHERE ${own}`,
-      `column_count AS natts, has_primary_key OR index_count > 0 AS indexed, check_constraint_count AS checks, table_oid IN (SELECT table_oid FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY') OR table_name IN (SELECT referenced_table FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY') AS related, comment`,
+      `column_count AS natts, has_primary_key OR index_count > 0 AS indexed, check_constraint_count AS checks, table_oid IN (SELECT table_oid FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY') OR table_name IN (SELECT ${referencedTable} FROM duckdb_constraints() k WHERE constraint_type = 'FOREIGN KEY') AS related, comment`,
     ),
     object(
       'v',
@@ -140,11 +141,11 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
           confdeltype: "'a'",
         },
         // Of a foreign key, the index of the key that it references.
-        conindid: `CASE constraint_type WHEN 'FOREIGN KEY' THEN coalesce((SELECT any_value(${indexOf('p.')}) FROM duckdb_constraints() p WHERE p.database_name = k.database_name AND p.schema_name = k.schema_name AND p.table_name = k.referenced_table AND p.constraint_type IN ('PRIMARY KEY', 'UNIQUE') AND list_sort(p.constraint_column_names) = list_sort(k.referenced_column_names)), 0) WHEN 'CHECK' THEN 0 ELSE ${constraintIndex} END`,
+        conindid: `CASE constraint_type WHEN 'FOREIGN KEY' THEN coalesce((SELECT any_value(${indexOf('p.')}) FROM duckdb_constraints() p WHERE ${isReferenced('p')} AND p.constraint_type IN ('PRIMARY KEY', 'UNIQUE') AND list_sort(p.constraint_column_names) = list_sort(${referencedColumns})), 0) WHEN 'CHECK' THEN 0 ELSE ${constraintIndex} END`,
         confmatchtype: "'s'",
-        confrelid: `coalesce((SELECT any_value(p.table_oid) FROM duckdb_tables() p WHERE p.database_name = k.database_name AND p.schema_name = k.schema_name AND p.table_name = k.referenced_table), 0)`,
+        confrelid: `coalesce((SELECT any_value(p.table_oid) FROM duckdb_tables() p WHERE ${isReferenced('p')}), 0)`,
         conkey: 'list_transform(constraint_column_indexes, i -> i + 1)',
-        confkey: `(SELECT list(c.column_index ORDER BY list_position(k.referenced_column_names, c.column_name)) FROM duckdb_columns() c WHERE c.database_name = k.database_name AND c.schema_name = k.schema_name AND c.table_name = k.referenced_table AND list_contains(k.referenced_column_names, c.column_name))`,
+        confkey: ofReferencedColumns('c.column_index'),
         conbin: 'expression',
       },
       from: `duckdb_constraints() k WHERE ${own} AND constraint_type <> 'NOT NULL'`,
@@ -174,9 +175,17 @@ function relations(catalog: string): Partial<Record<CatalogRelation, Rows>> {
       from: `(SELECT function_oid AS id, function_name AS name, (SELECT any_value(s.oid) FROM duckdb_schemas() s WHERE s.database_name = f.database_name AND s.schema_name = f.schema_name) AS namespace, macro_definition AS source, parameters AS names, function_type = 'table_macro' AS is_set FROM duckdb_functions() f WHERE NOT internal AND ${own} UNION ALL SELECT id, name, 11, NULL, NULL, false FROM (VALUES (750, 'array_in'), (2400, 'array_recv')) AS t(id, name))`,
     },
     pg_settings: {
-      columns: { name: 'name', setting: 'setting', reset_val: 'setting', boot_val: 'setting', vartype: "'string'", context: "'internal'" },
-      // What Postgres compiles in: drivers ask for the size of their answers.
-      from: "(VALUES ('max_index_keys', '32'), ('max_identifier_length', '63'), ('server_encoding', 'UTF8'), ('block_size', '8192')) AS t(name, setting)",
+      columns: {
+        name: 'name',
+        setting: 'setting',
+        short_desc: 'about',
+        reset_val: 'setting',
+        boot_val: 'setting',
+        vartype: 'type',
+        context: "'internal'",
+      },
+      // What DuckDB has, and what Postgres compiles in: drivers ask for the size of their answers.
+      from: `(SELECT name, value AS setting, description AS about, lower(input_type) AS type FROM duckdb_settings() UNION ALL SELECT *, NULL, 'string' FROM (VALUES ('max_index_keys', '32'), ('max_identifier_length', '63'), ('server_encoding', 'UTF8'), ('server_version_num', '150000'), ('standard_conforming_strings', 'on'), ('block_size', '8192')))`,
     },
     pg_am: {
       columns: { oid: 'oid', amname: 'name', amtype: 'kind' },

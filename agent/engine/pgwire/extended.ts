@@ -10,7 +10,7 @@ import { encoderOf, type Format } from './encoding.ts'
 import { Frontend, type MessageReader, Server, utf8 } from './messages.ts'
 import type { Outbox } from './outbox.ts'
 import { commandComplete, parameterDescription, rowDescription } from './responses.ts'
-import { isInteger, oidOf, typeName, typeOf } from './types.ts'
+import { isInteger, typeName, typeOf } from './types.ts'
 
 interface Statement {
   readonly query: PreparedQuery
@@ -169,7 +169,6 @@ export class ExtendedQuery {
       const stream = await this.session.execute(query, target.parameters, this.sink, syncFollows)
       if (stream === undefined) return
       try {
-        mustAgree(query.fields, stream.fields)
         target.cursor = new Cursor(stream, target.formats)
       } catch (error) {
         await stream.close()
@@ -267,13 +266,4 @@ function readParameter(bytes: Buffer | null, format: Format, oid: number, inferr
   if (inferred !== null && isInteger(inferred) && !/^\s*[+-]?\d+\s*$/.test(text))
     throw new SqlError('22P02', `invalid input syntax for type ${typeName(inferred)} of parameter $${number}: "${text.slice(0, 100)}"`)
   return text
-}
-
-/** The client reads rows by the description it has; a plan that changed under it must not be misread. */
-function mustAgree(described: readonly Field[] | null, actual: readonly Field[]): void {
-  const same = described?.length === actual.length && described.every((field, i) => oidOf(field.type) === oidOf(actual[i]!.type))
-  if (same) return
-  // pgjdbc and asyncpg do so by themselves where they are told this name.
-  const details = { hint: 'Prepare the statement again.', routine: 'RevalidateCachedQuery' }
-  throw new SqlError('0A000', 'cached plan must not change result type', details)
 }

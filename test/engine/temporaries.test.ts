@@ -1,0 +1,96 @@
+// Temporary tables beside guarded ones of the same name: what is written goes to one of them, and the journal has what the guarded one got; also when a rollback brings the
+// temporary one back, and while another session changes the schema.
+
+import type pg from 'pg'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
+
+const test = suite('temporary tables')
+let engine: TestEngine
+let client: pg.Client
+
+test.before.each(async () => {
+  engine = await TestEngine.start()
+  await engine.sql('CREATE TABLE t (id VARCHAR PRIMARY KEY, v VARCHAR)', "INSERT INTO t VALUES ('1', 'one'), ('2', 'two')")
+  client = await engine.connect()
+})
+test.after.each(() => engine.kill())
+
+const guarded = () => engine.sql('SELECT * FROM t ORDER BY id')
+const hidden = () => rowsOf(client, 'SELECT * FROM temp.t ORDER BY id')
+
+/** What is live is what a replay gives. */
+async function replays(): Promise<void> {
+  const live = await guarded()
+  await engine.restart()
+  assert.equal(engine.control.hello.recovery.refused, [])
+  assert.equal(await guarded(), live)
+}
+
+test('main.t is the temporary one, as DuckDB reads it, and trade_data.main.t the other', async () => {
+  await client.query("CREATE TEMPORARY TABLE t (id VARCHAR PRIMARY KEY, v VARCHAR); INSERT INTO t VALUES ('1', 'temporary')")
+  await client.query("INSERT INTO main.t VALUES ('7', 'seven')")
+  await client.query("UPDATE main.t SET v = 'changed' WHERE id = '1'")
+  await client.query("DELETE FROM Main.T WHERE id = '7'")
+  await client.query('INSERT INTO main.t VALUES ($1, $2)', ['8', 'eight'])
+  assert.equal(await hidden(), [
+    ['1', 'changed'],
+    ['8', 'eight'],
+  ])
+  await client.query("INSERT INTO trade_data.main.t VALUES ('3', 'three')")
+  await client.query("DELETE FROM trade_data.t WHERE id = '2'")
+  assert.equal(await guarded(), [
+    ['1', 'one'],
+    ['3', 'three'],
+  ])
+  await replays()
+})
+
+for (const [how, begin] of [
+  ['DROP TABLE', 'DROP TABLE t'],
+  ['DISCARD TEMP', 'DISCARD TEMP'],
+] as const) {
+  for (const [end, statement] of [
+    ['a rollback', 'ROLLBACK'],
+    ['a failed statement', 'SELECT nothing'],
+  ] as const) {
+    test(`${how} that ${end} takes back: a statement prepared meanwhile writes into the temporary table again`, async () => {
+      await client.query('CREATE TEMPORARY TABLE t (id VARCHAR, v VARCHAR)')
+      const add = (id: string) => client.query('INSERT INTO t VALUES ($1, $2)', [id, 'new'])
+      await client.query(`BEGIN; ${begin}`)
+      await add('8')
+      await codeOf(client.query(statement))
+      await client.query('ROLLBACK')
+      await add('9')
+      assert.equal(await hidden(), [['9', 'new']])
+      assert.is((await guarded()).length, 2)
+      await replays()
+    })
+  }
+}
+
+test('CREATE TEMPORARY that a rollback takes back leaves no description behind', async () => {
+  const all = () => rowsOf(client, 'SELECT * FROM t WHERE id > $1', ['1'])
+  await client.query("BEGIN; CREATE TEMPORARY TABLE t AS SELECT '9' AS id, true AS hidden, 5 AS more")
+  assert.equal(await all(), [['9', 't', '5']])
+  await client.query('ROLLBACK')
+  assert.equal(await all(), [['2', 'two']])
+})
+
+test('whoever has temporary tables meets a schema change as others do', async () => {
+  await client.query('CREATE TEMPORARY TABLE other (id INTEGER)')
+  const changer = await engine.connect()
+  await changer.query('BEGIN')
+  await changer.query('ALTER TABLE t RENAME TO renamed')
+  await client.query('BEGIN')
+  const added = codeOf(client.query("INSERT INTO t VALUES ('3', 'three')"))
+  await changer.query('COMMIT')
+  assert.match((await added) as string, /^(40001|42P01)$/)
+  await client.query('ROLLBACK')
+  await engine.restart()
+  assert.equal(engine.control.hello.recovery.refused, [])
+  assert.is((await engine.sql('SELECT * FROM renamed')).length, 2)
+})
+
+test.run()
