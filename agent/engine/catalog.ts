@@ -5,7 +5,7 @@
 
 import type { Column, ColumnType, Table } from '../journal/types.ts'
 import type { Connection } from './duckdb.ts'
-import { folded, referencedColumns, referencedTable } from './foreign-keys.ts'
+import { folded, WrittenNames } from './foreign-keys.ts'
 import type { QualifiedName } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
@@ -103,7 +103,7 @@ export class Catalog {
     probe.close()
     const [definition] = await connection.all(`SELECT sql FROM duckdb_tables() WHERE ${where}`)
     const constraints = await connection.all(
-      `SELECT constraint_type, constraint_column_names, ${referencedTable}, constraint_text FROM duckdb_constraints() k WHERE ${where} ORDER BY constraint_index`,
+      `SELECT constraint_type, constraint_column_names, referenced_table, constraint_text FROM duckdb_constraints() WHERE ${where} ORDER BY constraint_index`,
     )
     const foreignKeys = constraints.filter(([type]) => type === 'FOREIGN KEY')
     const written = withoutForeignKeys(
@@ -125,18 +125,20 @@ export class Catalog {
     })
     const keyNames = (constraints.find(([type]) => type === 'PRIMARY KEY')?.[1] ?? []) as string[]
     const primaryKey = keyNames.map((column) => kept.findIndex((candidate) => candidate.name === column))
-    const parents = foreignKeys.map(([, , parent]) => `${schema}.${parent}`)
+    const names = foreignKeys.length > 0 ? await WrittenNames.of(connection, database, schema) : undefined
+    const parents = foreignKeys.map(([, , parent]) => `${schema}.${names?.table(String(parent))}`)
     const children = await connection.all(
-      `SELECT DISTINCT unnest(${referencedColumns}) FROM duckdb_constraints() k WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND ${folded('referenced_table')} = ${folded(quoteString(table))}`,
+      `SELECT DISTINCT unnest(referenced_column_names) FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND ${folded('referenced_table')} = ${folded(quoteString(table))}`,
     )
+    const own: Table = { schema, name: table, columns: kept, primaryKey }
     return {
-      table: { schema, name: table, columns: kept, primaryKey },
+      table: own,
       temporary,
       image,
       defaults,
       parents,
       referenced: children.length > 0,
-      referencedColumns: children.map(([column]) => kept.findIndex((candidate) => candidate.name === column)),
+      referencedColumns: children.map(([column]) => columnIndex(own, String(column))),
       path,
     }
   }

@@ -1,22 +1,39 @@
 /**
  * What a foreign key references, by the names that the table and its columns have: DuckDB keeps them as they were written (`REFERENCES PAR (ID)`), in capitals or not.
- * SQL expressions over a row `k` of duckdb_constraints().
  */
 
-/** A name as DuckDB compares it: it folds the case of ASCII letters alone. */
+import type { Connection } from './duckdb.ts'
+import { lowerCase, quoteString } from './sql/tokens.ts'
+
+/** The tables and columns of one schema. */
+export class WrittenNames {
+  /** Both in lower case; the columns by theirs. */
+  #tables = new Map<string, { readonly name: string; readonly columns: Map<string, string> }>()
+
+  private constructor() {}
+
+  static async of(connection: Connection, catalog: string, schema: string): Promise<WrittenNames> {
+    const names = new WrittenNames()
+    const where = `database_name = ${quoteString(catalog)} AND schema_name = ${quoteString(schema)}`
+    for (const [table, column] of await connection.all(`SELECT table_name, column_name FROM duckdb_columns() WHERE ${where}`))
+      names.#of(String(table)).set(lowerCase(String(column)), String(column))
+    return names
+  }
+
+  table(written: string): string {
+    return this.#tables.get(lowerCase(written))?.name ?? written
+  }
+
+  column(table: string, written: string): string {
+    return this.#tables.get(lowerCase(table))?.columns.get(lowerCase(written)) ?? written
+  }
+
+  #of(name: string): Map<string, string> {
+    const known = this.#tables.get(lowerCase(name)) ?? { name, columns: new Map<string, string>() }
+    this.#tables.set(lowerCase(name), known)
+    return known.columns
+  }
+}
+
+/** SQL of a name as DuckDB compares it: it folds the case of ASCII letters alone. */
 export const folded = (name: string): string => `translate(${name}, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')`
-
-const sameSchema = (row: string) => `${row}.database_name = k.database_name AND ${row}.schema_name = k.schema_name`
-const written = `list_transform(k.referenced_column_names, name -> ${folded('name')})`
-
-/** `row`: one of duckdb_tables(), duckdb_columns() or duckdb_constraints(); whether it is, or is of, the referenced table. */
-export const isReferenced = (row: string): string =>
-  `${sameSchema(row)} AND ${folded(`${row}.table_name`)} = ${folded('k.referenced_table')}`
-
-export const referencedTable = `(SELECT any_value(p.table_name) FROM duckdb_tables() p WHERE ${isReferenced('p')})`
-
-/** Something of each referenced column `c` of duckdb_columns(), in the order of the foreign key. */
-export const ofReferencedColumns = (what: string): string =>
-  `(SELECT list(${what} ORDER BY list_position(${written}, ${folded('c.column_name')})) FROM duckdb_columns() c WHERE ${isReferenced('c')} AND list_contains(${written}, ${folded('c.column_name')}))`
-
-export const referencedColumns = ofReferencedColumns('c.column_name')

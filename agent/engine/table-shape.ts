@@ -5,7 +5,7 @@
 
 import { withoutForeignKeys } from './catalog.ts'
 import type { Connection } from './duckdb.ts'
-import { referencedColumns, referencedTable } from './foreign-keys.ts'
+import { WrittenNames } from './foreign-keys.ts'
 import { quoteIdentifier, quoteString, type Token, tokenize } from './sql/tokens.ts'
 
 export interface Constraint {
@@ -51,11 +51,12 @@ export async function readFamily(connection: Connection, catalog: string, schema
 /** Constraints of a schema's tables, but for NOT NULL, in the order in which they were written. */
 export async function readConstraints(connection: Connection, catalog: string, schema: string): Promise<Map<string, Constraint[]>> {
   const rows = await connection.all(
-    `SELECT table_name, constraint_type, constraint_name, constraint_column_names, expression, ${referencedTable}, ${referencedColumns}
-     FROM duckdb_constraints() k WHERE database_name = ${quoteString(catalog)} AND schema_name = ${quoteString(schema)} AND constraint_type <> 'NOT NULL'
+    `SELECT table_name, constraint_type, constraint_name, constraint_column_names, expression, referenced_table, referenced_column_names
+     FROM duckdb_constraints() WHERE database_name = ${quoteString(catalog)} AND schema_name = ${quoteString(schema)} AND constraint_type <> 'NOT NULL'
      ORDER BY table_oid, constraint_index`,
   )
   const constraints = new Map<string, Constraint[]>()
+  const names = await WrittenNames.of(connection, catalog, schema)
   for (const [table, type, name, columns, expression, parent, parentColumns] of rows as [
     string,
     string,
@@ -68,8 +69,10 @@ export async function readConstraints(connection: Connection, catalog: string, s
     const list = constraints.get(table) ?? []
     constraints.set(table, list)
     const common = { name, columns }
-    if (type === 'FOREIGN KEY') list.push({ ...common, ...foreignKey(schema, columns, parent, parentColumns) })
-    else if (type === 'CHECK') list.push({ ...common, type, sql: `CHECK (${expression})` })
+    if (type === 'FOREIGN KEY') {
+      const actual = parentColumns.map((column) => names.column(parent, column))
+      list.push({ ...common, ...foreignKey(schema, columns, names.table(parent), actual) })
+    } else if (type === 'CHECK') list.push({ ...common, type, sql: `CHECK (${expression})` })
     else list.push({ ...common, type: type as 'UNIQUE', sql: `${type} (${quotedList(columns)})` })
   }
   return constraints

@@ -2,7 +2,7 @@
 
 import { type Table, tableName } from '../journal/types.ts'
 import type { Connection } from './duckdb.ts'
-import { folded, referencedTable } from './foreign-keys.ts'
+import { folded, WrittenNames } from './foreign-keys.ts'
 import { quoteString } from './sql/tokens.ts'
 
 export interface TableTies {
@@ -49,7 +49,7 @@ export class TiesOfTables {
     const where = `${schema} AND table_name = ${quoteString(table.name)}`
     const indexes = await this.#connection.all(`SELECT expressions FROM duckdb_indexes() WHERE ${where} AND is_unique`)
     const constraints = await this.#connection.all(
-      `SELECT constraint_type, ${referencedTable}, unnest(constraint_column_names) FROM duckdb_constraints() k
+      `SELECT constraint_type, referenced_table, unnest(constraint_column_names) FROM duckdb_constraints()
        WHERE ${where} AND constraint_type IN ('PRIMARY KEY', 'UNIQUE', 'FOREIGN KEY')`,
     )
     const children = await this.#connection.all(
@@ -57,7 +57,9 @@ export class TiesOfTables {
     )
     const isPlain = indexes.every(([expressions]) => plainIndex.test(String(expressions)))
     const indexed = indexes.flatMap(([expressions]) => String(expressions).slice(1, -1).split(', '))
-    const parents = constraints.flatMap(([type, parent]) => (type === 'FOREIGN KEY' ? [tableName({ ...table, name: String(parent) })] : []))
+    const written = constraints.flatMap(([type, parent]) => (type === 'FOREIGN KEY' ? [String(parent)] : []))
+    const names = written.length > 0 ? await WrittenNames.of(this.#connection, this.#catalog, table.schema) : undefined
+    const parents = written.map((parent) => tableName({ ...table, name: names?.table(parent) ?? parent }))
     const keys = constraints.flatMap(([type, , column]) => (type === 'FOREIGN KEY' ? [] : [String(column)]))
     return {
       unique: isPlain ? new Set([...keys, ...indexed].map((name) => name.toLowerCase())) : 'all',

@@ -5,7 +5,7 @@
 
 import { ownSchema } from '../catalog.ts'
 import { constraintNames } from '../constraint-names.ts'
-import { isReferenced, ofReferencedColumns, referencedColumns, referencedTable } from '../foreign-keys.ts'
+import { folded } from '../foreign-keys.ts'
 import { catalogTypes } from '../pgwire/types.ts'
 import { quoteIdentifier, quoteString } from '../sql/tokens.ts'
 import { type CatalogRelation, catalogColumns } from './columns.ts'
@@ -27,6 +27,16 @@ export const informationViews: Readonly<Record<string, string>> = {
   referential_constraints: 'constraint',
   views: 'table',
 }
+
+const sameSchema = (row: string) => `${row}.database_name = k.database_name AND ${row}.schema_name = k.schema_name`
+const writtenColumns = `list_transform(k.referenced_column_names, name -> ${folded('name')})`
+/** Whether `row`, of duckdb_tables(), duckdb_columns() or duckdb_constraints(), is (of) the table that a foreign key `k` of duckdb_constraints() references. */
+const isReferenced = (row: string) => `${sameSchema(row)} AND ${folded(`${row}.table_name`)} = ${folded('k.referenced_table')}`
+const referencedTable = `(SELECT any_value(p.table_name) FROM duckdb_tables() p WHERE ${isReferenced('p')})`
+/** Something of each referenced column `c` of duckdb_columns(), in the order of the foreign key. */
+const ofReferencedColumns = (what: string) =>
+  `(SELECT list(${what} ORDER BY list_position(${writtenColumns}, ${folded('c.column_name')})) FROM duckdb_columns() c WHERE ${isReferenced('c')} AND list_contains(${writtenColumns}, ${folded('c.column_name')}))`
+const referencedColumns = ofReferencedColumns('c.column_name')
 
 interface Rows {
   /** Columns that have more to say than "nothing". */
