@@ -130,6 +130,15 @@ export class Block {
     this.touch(tokens)
   }
 
+  /** For a statement that writes what is temporary: what it did is taken back where it is refused after all. */
+  async forTemporary(): Promise<void> {
+    if (this.#transaction === undefined) {
+      await this.#connection.runBriefly(this.#readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
+      this.#transaction = new Transaction(false, this.#context.pipeline.writer)
+    }
+    this.touch()
+  }
+
   /** DuckDB is about to look at the database, for this statement: an open transaction has its snapshot from now on. */
   touch(tokens?: readonly Token[]): void {
     const transaction = this.#transaction

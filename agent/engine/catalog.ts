@@ -36,6 +36,10 @@ export function columnIndex({ columns }: Table, name: string): number {
   return columns.findIndex((column) => lowerCase(column.name) === wanted)
 }
 
+/** Kinds of what has a name, as DuckDB's functions are called that list them. */
+const objectKinds = ['table', 'view', 'sequence', 'index', 'type', 'function'] as const
+export type ObjectKind = (typeof objectKinds)[number]
+
 export class Catalog {
   readonly name: string
   #version = 0
@@ -71,18 +75,17 @@ export class Catalog {
     return info
   }
 
-  /** Whether `name` is a temporary object of this session: it shadows others, and is not journaled. */
-  async isTemporary(connection: Connection, name: QualifiedName): Promise<boolean> {
+  /** Whether `name` is a temporary object of this session, of one of `kinds`: it shadows others, and is not journaled. Those of other kinds have other names. */
+  async isTemporary(connection: Connection, name: QualifiedName, kinds: readonly ObjectKind[]): Promise<boolean> {
     const [first, ...rest] = name.map(lowerCase)
     if (first === 'temp') return true
     // DuckDB looks for `main.t` among what is temporary first.
     if (rest.length > 1 || (rest.length === 1 && first !== 'main')) return false
-    return (await this.temporaryNames(connection)).has(rest[0] ?? first ?? '')
+    return kinds.length > 0 && (await this.temporaryNames(connection, kinds)).has(rest[0] ?? first ?? '')
   }
 
   /** Names of everything temporary in this session, in lower case; the engine's own helpers too. */
-  async temporaryNames(connection: Connection): Promise<Set<string>> {
-    const kinds = ['table', 'view', 'sequence', 'index', 'type', 'function']
+  async temporaryNames(connection: Connection, kinds: readonly ObjectKind[] = objectKinds): Promise<Set<string>> {
     const parts = kinds.map(
       (kind) =>
         `SELECT ${kind}_name FROM duckdb_${kind === 'index' ? 'indexe' : kind}s() WHERE database_name = 'temp'${kind === 'type' || kind === 'function' ? ' AND NOT internal' : ''}`,

@@ -114,7 +114,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     .map((gap) => ({ ...gap, firstSeq: Math.max(gap.firstSeq, mark.seq + 1) }))
   if (oldest > mark.seq + 1) missing.unshift({ firstSeq: mark.seq + 1, lastSeq: oldest - 1 })
   const tables = new Set<string>()
-  const undecoded: Evidence[] = []
+  const lost: (Evidence & { readonly tables: readonly string[] })[] = []
   step('RECOVERY:REPLAY')
   const { doubt } = journal
   // What the file holds already is none.
@@ -123,8 +123,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const replay = new Replay(connection, database.catalog, prepared)
   try {
     const onDamage = (damage: JournalDamage) => {
-      const { seq = 0, reason, file, bytes } = damage
-      if (bytes !== undefined) return void undecoded.push({ ...damage, seq, bytes })
+      const { seq = 0, reason, file, offset, undecoded } = damage
+      if (undecoded !== undefined) return void lost.push({ file, offset, reason, seq, ...undecoded })
       // The repair has reported it already.
       if (!journal.gaps.some(({ firstSeq, lastSeq }) => firstSeq <= seq && seq <= lastSeq)) throw new Error(`${reason} (${file})`)
     }
@@ -145,10 +145,11 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
   await prepared
   step('RECOVERY:REPLAYED')
-  for (const evidence of undecoded) {
-    const kept = keepBatch(quarantine, evidence)
-    if (kept !== null) journal.quarantined.push({ file: kept, reason: evidence.reason })
-    missing.push({ firstSeq: evidence.seq, lastSeq: evidence.seq })
+  for (const evidence of lost) {
+    const { seq, reason, tables: own } = evidence
+    const kept = keepBatch(path.join(paths.quarantine, 'journal-undecoded'), evidence)
+    if (kept !== null && !journal.quarantined.some(({ file }) => file === kept)) journal.quarantined.push({ file: kept, reason })
+    missing.push({ firstSeq: seq, lastSeq: seq, tables: own })
   }
   // What lies in a gap is unknown; the tables that the journal speaks of are those it can have touched.
   report.gaps = missing.map(({ firstSeq, lastSeq, tables: known }) => ({ firstSeq, lastSeq, tables: [...(known ?? tables)] }))

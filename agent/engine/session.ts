@@ -370,7 +370,8 @@ export class Session implements BackendSession {
   }
 
   #table(name: QualifiedName): Promise<TableInfo> {
-    const cacheable = !this.#temporaries.any && !this.#block.schemaChanged
+    // Not one that something temporary hides: whoever has such asks for it first.
+    const cacheable = !this.#block.schemaChanged
     return this.#context.catalog.table(this.#executor.connection, name, this.#settings.searchPath, cacheable)
   }
 }

@@ -211,8 +211,9 @@ export class Settings {
       return
     }
     if (free.has(name)) {
-      this.#change(local, ({ own }) => own.set(name, value))
-      if (name === 'application_name') this.#report(name, value)
+      const isDefault = values.length === 1 && values[0]?.kind === 'word' && values[0].text === 'default'
+      this.#change(local, ({ own }) => (isDefault ? restore(own, this.#atStart.own, name) : own.set(name, value)))
+      if (name === 'application_name') this.#report(name, this.valueOf(name) ?? '')
       return
     }
     if (fixed[name] === undefined)

@@ -1,7 +1,7 @@
 /** What only one session sees: temporary tables, views, sequences, macros, types. They hide others of their name, and are not journaled. */
 
 import type { Block } from './block.ts'
-import type { Catalog } from './catalog.ts'
+import type { Catalog, ObjectKind } from './catalog.ts'
 import { StatementType } from './duckdb.ts'
 import type { Executor } from './executor.ts'
 import type { Parameter } from './pgwire/backend.ts'
@@ -20,6 +20,20 @@ const kinds = [
   ['MACRO TABLE', 'duckdb_functions()', 'function', "function_type = 'table_macro'"],
   ['TYPE', 'duckdb_types()', 'type', 'NOT internal'],
 ] as const
+
+/** What has rows. */
+const relations: readonly ObjectKind[] = ['table', 'view']
+/** By what a schema change is about, the kinds whose names it means. */
+const kindsOf: Readonly<Record<string, readonly ObjectKind[]>> = {
+  TABLE: relations,
+  VIEW: relations,
+  COLUMN: relations,
+  INDEX: ['index'],
+  SEQUENCE: ['sequence'],
+  TYPE: ['type'],
+  MACRO: ['function'],
+  FUNCTION: ['function'],
+}
 
 const rowChanges = [StatementType.INSERT, StatementType.UPDATE, StatementType.DELETE, StatementType.MERGE_INTO]
 
@@ -44,12 +58,13 @@ export class Temporaries {
     return this.#any
   }
 
-  async has(name: QualifiedName): Promise<boolean> {
+  /** A table, or (`kinds`) something else. */
+  async has(name: QualifiedName, kinds = relations): Promise<boolean> {
     if (!this.#any) return false
     const { executor, block, catalog } = this.#options
     // DuckDB takes the transaction's snapshot for that.
     block.touch()
-    return catalog.isTemporary(executor.connection, name)
+    return catalog.isTemporary(executor.connection, name, kinds)
   }
 
   /** With a transaction, however it ended, its changes of what is temporary may have ended as well. */
@@ -74,7 +89,7 @@ export class Temporaries {
   async write(statement: Statement, parameters: readonly Parameter[]): Promise<Answer> {
     if (statement.kind === 'copy-in') throw new SqlError('0A000', 'COPY into a temporary table is not supported', { hint: 'use INSERT' })
     const { executor, block } = this.#options
-    await block.forReading()
+    await block.forTemporary()
     const result = await executor.run(statement.text, parameters, { expect: rowChanges })
     const verb = statement.kind === 'insert' ? 'INSERT 0' : statement.kind.toUpperCase()
     if (!result.hasRows) return `${verb} ${result.rowsChanged}`
@@ -107,8 +122,9 @@ export class Temporaries {
   }
 
   /** Only CREATE TEMPORARY creates such; an index is what its table is. */
-  async #isChangedBy({ verb, on, name }: SchemaStatement): Promise<boolean> {
-    const subject = verb === 'CREATE' ? on : (on ?? name)
-    return subject !== undefined && this.has(subject)
+  async #isChangedBy({ verb, object, on, name }: SchemaStatement): Promise<boolean> {
+    if (on !== undefined) return this.has(on)
+    if (verb === 'CREATE') return false
+    return this.has(object === 'COLUMN' ? name.slice(0, -1) : name, kindsOf[object] ?? [])
   }
 }

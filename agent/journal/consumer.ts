@@ -7,7 +7,6 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { type Clock, systemClock } from '../clock.ts'
 import { ensureDirectory, linkOrCopy, writeOnFullDisk } from '../disk.ts'
-import { messageOf } from '../errors.ts'
 import type { JournalConsumer } from '../plugin.ts'
 import { type FoundBatch, SegmentReader } from './reader.ts'
 import { decodeBatch, spillOf } from './record.ts'
@@ -291,12 +290,18 @@ class Consumer implements JournalConsumer {
       this.#reader?.seek(offset)
       return
     }
-    try {
-      this.#pending = decodeBatch(bytes, header, this.#options.journal).filter(({ seq }) => seq > this.#position)
-      this.#spill = spillOf(bytes, header)?.reference
-    } catch (error) {
-      this.#passGap(header.firstSeq + header.count - 1, `its batch is whole, but cannot be decoded: ${messageOf(error)}`)
+    const bad = new Map<number, string>()
+    const transactions = decodeBatch(bytes, header, this.#options.journal, (seq, why) => bad.set(seq, why))
+    const next = this.#position + 1
+    const whyBad = bad.get(next)
+    // What lies behind one that cannot be decoded is read again after it.
+    if (bad.size > 0) this.#reader?.seek(offset)
+    if (whyBad !== undefined) {
+      this.#passGap(next, whyBad)
+      return
     }
+    this.#pending = transactions.filter(({ seq }) => seq >= next).filter(({ seq }, i) => seq === next + i)
+    this.#spill = spillOf(bytes, header)?.reference
   }
 
   /** The first batch that holds something after the position; without one, or before it, the reason why something may be missing. */

@@ -1,5 +1,6 @@
 /** What is left of transactions that are not replayed. */
 
+import fs from 'node:fs'
 import path from 'node:path'
 import { ensureDirectory, writeAtomic } from '../disk.ts'
 import { isDiskFull } from '../errors.ts'
@@ -13,17 +14,27 @@ export interface Evidence {
   readonly reason: string
 }
 
-/** Puts a batch into the directory `quarantine`, with the reason; gives back its file, null when the disk is too full for it. */
+/** Puts a batch into the directory `quarantine`, with the reason, if it is not there yet; gives back its file, null when the disk is too full for it. */
 export function keepBatch(quarantine: string, { bytes, file, offset, seq, reason }: Evidence): string | null {
-  const kept = path.join(quarantine, `${path.basename(file)}.seq-${seq}`)
+  const kept = freeOrSame(path.join(quarantine, `${path.basename(file)}.byte-${offset}`), bytes)
+  const note = `${kept}.reason.json`
+  if (fs.existsSync(note)) return kept
   try {
     ensureDirectory(quarantine, 'BATCH:KEEP')
     writeAtomic(kept, bytes, 'BATCH:KEEP')
     const why = { from: file, offset, seq, reason, at: new Date().toISOString() }
-    writeAtomic(`${kept}.reason.json`, `${JSON.stringify(why, null, 2)}\n`, 'BATCH:KEEP')
+    writeAtomic(note, `${JSON.stringify(why, null, 2)}\n`, 'BATCH:KEEP')
     return kept
   } catch (error) {
     if (!isDiskFull(error)) throw error
     return null
+  }
+}
+
+/** `file`, or with a number behind it where that has other bytes. */
+function freeOrSame(file: string, bytes: Buffer): string {
+  for (let i = 0; ; i++) {
+    const name = i === 0 ? file : `${file}.${i}`
+    if (!fs.existsSync(name) || fs.readFileSync(name).equals(bytes)) return name
   }
 }

@@ -254,18 +254,18 @@ function internTable(json: string): Table {
 }
 
 /**
- * The transactions of a verified batch that stands in the journal `directory`. One that cannot be decoded was written wrongly: it is told to `onBad` and left out; without
- * `onBad` it throws.
+ * The transactions of a verified batch that stands in the journal `directory`. One that cannot be decoded was written wrongly: it is told to `onBad`, with its tables where
+ * those are known, and left out; without `onBad` it throws.
  */
 export function decodeBatch(
   batch: Buffer,
   header: BatchHeader,
   directory: string,
-  onBad?: (seq: number, reason: string) => void,
+  onBad?: (seq: number, reason: string, tables: readonly Table[]) => void,
 ): Transaction[] {
-  const bad = (seq: number, error: unknown): [] => {
+  const bad = (seq: number, error: unknown, tables: readonly Table[] = []): [] => {
     if (onBad === undefined) throw error
-    onBad(seq, `its checksum holds, but it cannot be decoded: ${messageOf(error)}`)
+    onBad(seq, `its checksum holds, but it cannot be decoded: ${messageOf(error)}`, tables)
     return []
   }
   const seqs = Array.from({ length: header.count }, (_, i) => header.firstSeq + i)
@@ -276,10 +276,11 @@ export function decodeBatch(
     return seqs.flatMap((seq) => bad(seq, error))
   }
   return seqs.flatMap((seq, i) => {
+    const body = bodies[i] as Body
     try {
-      return [decodeTransaction(bodies[i] as Body, header, directory)]
+      return [decodeTransaction(body, header, directory)]
     } catch (error) {
-      return bad(seq, error)
+      return bad(seq, error, body.tables)
     }
   })
 }
@@ -294,7 +295,7 @@ function decodeTransaction({ body, tables }: Body, header: BatchHeader, director
   return { seq, time, changes }
 }
 
-/** The spill that a verified batch refers to, and the tables that it changes. */
+/** The spill that a verified batch refers to, which can be decoded, and the tables that it changes. */
 export function spillOf(batch: Buffer, header: BatchHeader): { reference: SpillReference; tables: readonly Table[] } | undefined {
   const [only] = header.spilled ? bodiesOf(batch, header) : []
   if (only === undefined) return undefined

@@ -23,7 +23,7 @@ import { DaemonGuardError } from '../errors.ts'
 import { type Doubt, isBehind, trialNote } from './doubt.ts'
 import { type Mark, markFile, readMark, setMark } from './mark.ts'
 import { SegmentReader } from './reader.ts'
-import { batchHeaderBytes, decodeBatchHeader, moveBatch, spillOf } from './record.ts'
+import { batchHeaderBytes, decodeBatch, decodeBatchHeader, moveBatch, spillOf } from './record.ts'
 import { currentBootId, encodeSegmentHeader, listSegments, type SegmentFile, sameBoot, segmentHeaderBytes } from './segment.ts'
 import { type ReferredSpill, repairSpills } from './spill-repair.ts'
 import { tableName } from './types.ts'
@@ -121,9 +121,12 @@ function survey(reader: SegmentReader, firstSeq: number): Survey {
       result = { kind: 'bad', offset: result.offset, reason }
     }
     if (result.kind === 'batch') {
-      const { length, firstSeq, count, epoch, ahead } = result.header
+      const { header } = result
+      const { length, firstSeq, count, epoch, ahead } = header
       found.good.push({ offset: result.offset, length, firstSeq, lastSeq: firstSeq + count - 1, epoch, ahead })
-      const spill = spillOf(result.bytes, result.header)
+      // What cannot be decoded recovery tells of.
+      const [spilled] = header.spilled ? decodeBatch(result.bytes, header, '', () => {}) : []
+      const spill = spilled && spillOf(result.bytes, header)
       if (spill !== undefined) found.spills.push({ seq: firstSeq, reference: spill.reference, tables: spill.tables.map(tableName) })
       expected = firstSeq + count
       continue

@@ -4,7 +4,7 @@ import { SegmentReader } from './reader.ts'
 import { decodeBatch, spillOf } from './record.ts'
 import { listSegments } from './segment.ts'
 import { spillDamage } from './spill.ts'
-import type { Transaction } from './types.ts'
+import { type Table, type Transaction, tableName } from './types.ts'
 
 export interface JournalDamage {
   readonly file: string
@@ -12,8 +12,8 @@ export interface JournalDamage {
   readonly reason: string
   /** The transaction that is lost, where it is known: its batch is whole, but not its spill, or it cannot be decoded. */
   readonly seq?: number
-  /** Its batch, where that was written wrongly: nothing else has found out. */
-  readonly bytes?: Buffer
+  /** Its batch, where that was written wrongly, which nothing else has found out; and the tables that it changes, where they are known. */
+  readonly undecoded?: { readonly bytes: Buffer; readonly tables: readonly string[] }
 }
 
 /**
@@ -47,16 +47,18 @@ export function* readTransactions(
         const { firstSeq, count } = result.header
         if (firstSeq > to) return
         if (firstSeq + count - 1 < from) continue
-        const spill = spillOf(result.bytes, result.header)
+        const { bytes, header, offset } = result
+        const onBad = (seq: number, reason: string, tables: readonly Table[]) =>
+          onDamage?.({ file: segment.file, offset, reason, seq, undecoded: { bytes, tables: tables.map(tableName) } })
+        const transactions = decodeBatch(bytes, header, directory, onDamage && onBad)
+        const spill = transactions.length > 0 ? spillOf(bytes, header) : undefined
         const reason = spill === undefined ? undefined : spillDamage(directory, spill.reference)
         if (reason !== undefined) {
           if (onDamage === undefined) throw new Error(reason)
-          onDamage({ file: segment.file, offset: result.offset, reason, seq: firstSeq })
+          onDamage({ file: segment.file, offset, reason, seq: firstSeq })
           continue
         }
-        const { bytes, header, offset } = result
-        const onBad = (seq: number, why: string) => onDamage?.({ file: segment.file, offset, reason: why, seq, bytes })
-        for (const transaction of decodeBatch(bytes, header, directory, onDamage && onBad)) {
+        for (const transaction of transactions) {
           if (transaction.seq >= from && transaction.seq <= to) yield transaction
         }
       }

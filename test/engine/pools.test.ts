@@ -63,7 +63,7 @@ test('RESET and DISCARD go back to what the client asked for when it connected',
     assert.equal(await shown(), before, text)
   }
   await own.query("SET statement_timeout = '9s'; SET TimeZone = 'UTC'")
-  await own.query('SET statement_timeout TO DEFAULT; RESET TimeZone')
+  await own.query('SET statement_timeout TO DEFAULT; RESET TimeZone; SET application_name = 9; SET application_name TO DEFAULT')
   assert.equal(await shown(), before)
 })
 

@@ -70,6 +70,32 @@ for (const [how, begin] of [
   }
 }
 
+test('something temporary of another kind has the name of a table, and hides nothing', async () => {
+  await engine.sql(...['u', 'w', 'm', 'gone'].map((name) => `CREATE TABLE ${name} (id INTEGER)`))
+  await client.query('CREATE TEMPORARY SEQUENCE t; CREATE TEMPORARY SEQUENCE gone; CREATE TEMPORARY TABLE x (a INTEGER)')
+  await client.query("CREATE INDEX u ON x (a); CREATE TEMPORARY MACRO w(a) AS a; CREATE TEMPORARY TYPE m AS ENUM ('a')")
+  await client.query("INSERT INTO t VALUES ('3', 'three'); INSERT INTO main.t VALUES ('4', 'four')")
+  await client.query('INSERT INTO t VALUES ($1, $2)', ['5', 'five'])
+  await client.query('INSERT INTO u VALUES (1); INSERT INTO w VALUES (1); INSERT INTO m VALUES (1)')
+  // A schema change that names it could not be replayed, so it is refused.
+  assert.is(await codeOf(client.query('DROP TABLE gone')), '0A000')
+  // And what is temporary goes by its own name.
+  await client.query('DROP SEQUENCE t; DROP INDEX u; DROP MACRO w; DROP TYPE m; DROP SEQUENCE gone; DROP TABLE gone')
+  assert.is((await guarded()).length, 5)
+  await replays()
+  for (const name of ['u', 'w', 'm']) assert.equal(await engine.sql(`SELECT * FROM ${name}`), [['1']])
+  assert.is(await codeOf(engine.sql('SELECT * FROM gone')), '42P01')
+})
+
+test('what is refused for its description has changed no temporary table either', async () => {
+  await client.query('CREATE TEMPORARY TABLE rows (id INTEGER)')
+  const add = () => codeOf(client.query({ name: 'add', text: 'INSERT INTO rows (id) VALUES ($1) RETURNING *', values: [1] }))
+  assert.is(await add(), undefined)
+  await client.query('ALTER TABLE rows ADD COLUMN more INTEGER')
+  assert.is(await add(), '0A000')
+  assert.equal(await rowsOf(client, 'SELECT count(*) FROM rows'), [['1']])
+})
+
 test('CREATE TEMPORARY that a rollback takes back leaves no description behind', async () => {
   const all = () => rowsOf(client, 'SELECT * FROM t WHERE id > $1', ['1'])
   await client.query("BEGIN; CREATE TEMPORARY TABLE t AS SELECT '9' AS id, true AS hidden, 5 AS more")

@@ -3,17 +3,15 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { crc32 } from 'node:zlib'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { verifyJournal } from '../../agent/journal-check.ts'
-import { type BatchPlace, batchesOf } from '../fixtures/journal.ts'
+import { type BatchPlace, batchesOf, miswrite } from '../fixtures/journal.ts'
 import { TestEngine } from '../support/engine.ts'
 
 const test = suite('undecoded')
 let engine: TestEngine
 const journal = () => path.join(engine.data, 'journal')
-const header = 64
 
 test.before.each(async () => {
   engine = await TestEngine.start()
@@ -28,21 +26,6 @@ test.before.each(async () => {
 })
 test.after.each(() => engine.kill())
 
-/** Has the body of a transaction (agent/journal/record.ts) say that it holds so many changes. */
-function miswrite({ file, offset, length }: BatchPlace, seq: number, changes: number): Buffer {
-  const bytes = fs.readFileSync(file)
-  const batch = bytes.subarray(offset, offset + length)
-  const number = Buffer.alloc(8)
-  number.writeBigUInt64LE(BigInt(seq))
-  const body = batch.indexOf(number, header)
-  assert.ok(body > 0)
-  assert.is(batch[body + 16], 1)
-  batch[body + 16] = changes
-  batch.writeUInt32LE(crc32(batch.subarray(8, header + batch.readUInt32LE(8))), 4)
-  fs.writeFileSync(file, bytes)
-  return Buffer.from(batch)
-}
-
 for (const [what, changes, reason] of [
   ['ends too early', 2, /cannot be decoded: journal payload ends at byte \d+/],
   ['goes on', 0, /cannot be decoded: journal payload goes on for \d+ bytes/],
@@ -51,7 +34,10 @@ for (const [what, changes, reason] of [
     const place = batchesOf(journal()).findLast(({ count }) => count > 1)
     assert.ok(place, 'no batch has several transactions')
     const seq = place.firstSeq + 1
-    const batch = miswrite(place, seq, changes)
+    const batch = miswrite(place, seq, (body) => {
+      assert.is(body[16], 1)
+      body[16] = changes
+    })
     const found = verifyJournal(journal())
     assert.is(found.verdict, 'damaged')
     assert.match(found.damage[0]?.reason as string, reason)
@@ -68,11 +54,48 @@ for (const [what, changes, reason] of [
     assert.equal(fs.readFileSync(kept?.file as string), batch)
     assert.equal(await engine.sql('SELECT count(*) FROM t'), [['25']])
     assert.equal(await engine.sql('SELECT v FROM t WHERE id IN (1, 3) ORDER BY id'), [['one'], ['three']])
-    // What was lost stays lost, and its seq is nobody else's.
+    // What was lost stays lost, its seq is nobody else's, and its bytes are kept once.
     await engine.sql("INSERT INTO t VALUES (4, 'four')")
     await engine.restart()
+    assert.equal(engine.control.hello.recovery.quarantined, recovery.quarantined)
     assert.equal(await engine.sql('SELECT count(*) FROM t'), [['26']])
   })
 }
+
+test('the tables of what is lost are named, where nothing else has changed them', async () => {
+  await engine.start()
+  await engine.sql('CREATE TABLE u (id INTEGER)', 'INSERT INTO u VALUES (1)')
+  await engine.kill()
+  const place = batchesOf(journal()).at(-1) as BatchPlace
+  miswrite(place, place.firstSeq, (body) => {
+    body[16] = 2
+  })
+  await engine.start()
+  assert.equal(
+    engine.control.hello.recovery.gaps.map(({ tables }) => tables),
+    [['main.u']],
+  )
+})
+
+test('a reference to a spill that cannot be read costs that transaction', async () => {
+  await engine.start()
+  await engine.sql("INSERT INTO t SELECT 1000 + i, repeat('x', 200) FROM range(60000) r(i)", "INSERT INTO t VALUES (4, 'four')")
+  await engine.kill()
+  assert.ok(fs.readdirSync(journal()).some((name) => name.endsWith('.dgs')))
+  const place = batchesOf(journal()).at(-2) as BatchPlace
+  miswrite(place, place.firstSeq, (body) => {
+    const brace = body.indexOf('{"', 16)
+    assert.ok(brace > 0)
+    body[brace] = 0x5b
+  })
+  assert.is(verifyJournal(journal()).verdict, 'damaged')
+  await engine.start()
+  const { gaps } = engine.control.hello.recovery
+  assert.equal(
+    gaps.map(({ firstSeq, lastSeq, tables }) => [firstSeq, lastSeq, tables]),
+    [[place.firstSeq, place.firstSeq, ['main.t']]],
+  )
+  assert.equal(await engine.sql('SELECT id FROM t WHERE id = 4 OR id >= 1000'), [['4']])
+})
 
 test.run()
