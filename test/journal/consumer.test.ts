@@ -6,7 +6,7 @@ import { openConsumer } from '../../agent/journal/consumer.ts'
 import { repairJournal } from '../../agent/journal/repair.ts'
 import { retain } from '../../agent/journal/retention.ts'
 import { listSegments, segmentHeaderBytes } from '../../agent/journal/segment.ts'
-import { append, type BatchPlace, batchesOf, databaseId, flip, miswrite, openWriter, otherBoot, writeJournal } from '../fixtures/journal.ts'
+import { append, type BatchPlace, batchesOf, databaseId, flip, openWriter, otherBoot, writeJournal } from '../fixtures/journal.ts'
 import { TestSource } from '../fixtures/journal-source.ts'
 import { spawnChild } from '../support/process.ts'
 import { seededRandom } from '../support/random.ts'
@@ -94,45 +94,6 @@ test('reads what is durable and no further, over segments, up to maxRows', async
   )
   assert.equal(await readAll(consumer), upTo(20, 13))
   assert.equal(gaps, [])
-})
-
-test('a transaction that was written wrongly is a gap by itself, wherever in its batch it stands', async () => {
-  const writer = openWriter(directory)
-  const last = upTo(12)
-    .map((i) => append(writer, i))
-    .at(-1) as number
-  await writer.durable(last)
-  await writer.close()
-  const batch = batchesOf(directory).find(({ count }) => count > 5) as BatchPlace
-  const end = batch.firstSeq + batch.count - 1
-  for (const bad of [[batch.firstSeq], [batch.firstSeq + 2], [batch.firstSeq + 2, batch.firstSeq + 4], [end], [end - 1, end]]) {
-    const intact = fs.readFileSync(batch.file)
-    for (const seq of bad)
-      miswrite(batch, seq, (body) => {
-        body[16] = 9
-      })
-    gaps = []
-    fs.rmSync(path.join(root, 'cursors'), { recursive: true, force: true })
-    source.durableSeq = last
-    const consumer = open()
-    const read = await readAll(
-      consumer,
-      upTo(last).findLast((seq) => !bad.includes(seq)),
-    )
-    assert.equal(
-      read,
-      upTo(last).filter((seq) => !bad.includes(seq)),
-    )
-    // What stands last is passed when somebody asks again.
-    await consumer.read({ maxRows: 1, maxDelayMs: 0, signal: after(200) })
-    assert.equal(
-      ranges(),
-      bad.map((seq) => [seq, seq]),
-    )
-    assert.match(gaps[0]?.reason as string, /cannot be decoded/)
-    consumer.close()
-    fs.writeFileSync(batch.file, intact)
-  }
 })
 
 test('collects for maxDelayMs and waits without spinning', async () => {
