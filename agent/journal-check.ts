@@ -74,10 +74,12 @@ function verifyOnce(directory: string, { mark, exact }: ReturnType<typeof markOf
     mark,
   }
   for (const [index, segment] of segments.entries()) {
+    const { batches } = result
     const tail = verifySegment(segment, walk, index === segments.length - 1)
-    if (tail === undefined) continue
-    if (index === segments.length - 1) result.tail = tail
-    else result.damage.push(tail)
+    // The next segment is there before the last batch of this one is: what is not whole is damage only where a batch stands behind it.
+    if (result.tail !== null && (tail !== undefined || result.batches > batches)) result.damage.push(result.tail)
+    if (tail !== undefined) result.tail = tail
+    else if (result.batches > batches) result.tail = null
   }
   if (mark !== undefined) reach(walk, mark.seq)
   if (result.damage.length > 0 || result.gaps.length > 0) result.verdict = 'damaged'

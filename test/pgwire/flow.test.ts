@@ -4,19 +4,14 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { SqlError } from '../../agent/engine/sql-error.ts'
 import {
-  bind,
-  describe,
   errorFields,
-  execute,
   message,
-  parse,
   query,
   RawClient,
   rowValues,
   startup,
   startupPacket,
   startWire,
-  sync,
   typesOf,
   type Wire,
 } from '../fixtures/wire.ts'
@@ -148,21 +143,6 @@ test('COPY data in pieces of any size arrives whole, whether the engine waits fo
     const read = (await client.until('Z')).filter(({ type }) => type === 'D').map((row) => rowValues(row)[0])
     assert.ok(read.length === rows.length && read.every((row, i) => row === rows[i]), `round ${round}`)
   }
-})
-
-test('a plan that changed its types under a described statement is refused', async () => {
-  client.send(
-    query('CREATE OR REPLACE TABLE m (a INTEGER); INSERT INTO m VALUES (1)'),
-    parse('s', 'SELECT * FROM m'),
-    describe('S', 's'),
-    sync,
-  )
-  await client.until('Z')
-  await client.until('Z')
-  client.send(query('ALTER TABLE m ALTER a TYPE DOUBLE'), bind('', 's'), execute(''), sync)
-  await client.until('Z')
-  const answer = await client.until('Z')
-  assert.is(errorFields(answer.find(({ type }) => type === 'E')).C, '0A000')
 })
 
 test('a rejected barrier cuts the connection without a word', async () => {
