@@ -174,10 +174,10 @@ function verifySegment({ file, firstSeq: begin }: SegmentFile, walk: Walk, isLas
       const { firstSeq, count, length } = found.header
       expected = firstSeq + count
       reach(walk, firstSeq - 1)
-      const transactions = decodeBatch(found.bytes, found.header, path.dirname(file), (seq, reason) =>
+      decodeBatch(found.bytes, found.header, path.dirname(file), (seq, reason) =>
         result.damage.push({ file, offset: found.offset, reason: `seq ${seq}: ${reason}` }),
       )
-      const spill = transactions.length > 0 ? spillOf(found.bytes, found.header) : undefined
+      const spill = spillOf(found.bytes, found.header)
       const reason = spill === undefined ? undefined : spillDamage(path.dirname(file), spill.reference)
       // Retention deletes a spill after its segment.
       if (spill !== undefined && reason !== undefined && fs.existsSync(file)) {

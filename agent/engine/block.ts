@@ -116,27 +116,25 @@ export class Block {
     if (this.#transaction?.explicit) notice('WARNING', '25001', 'there is already a transaction in progress')
     else if (this.#transaction !== undefined) this.#transaction.explicit = true
     else {
-      await this.#connection.runBriefly(readOnly || this.#readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
-      this.#transaction = new Transaction(true, this.#context.pipeline.writer)
+      await this.#open(true, readOnly || this.#readOnly)
     }
   }
 
   /** For whoever may only read: a statement outside of a block gets a transaction that cannot write either. */
   async forReading(tokens?: readonly Token[]): Promise<void> {
-    if (this.#readOnly && this.#transaction === undefined) {
-      await this.#connection.runBriefly('BEGIN TRANSACTION READ ONLY')
-      this.#transaction = new Transaction(false, this.#context.pipeline.writer)
-    }
+    if (this.#readOnly && this.#transaction === undefined) await this.#open(false, true)
     this.touch(tokens)
   }
 
   /** For a statement that writes what is temporary: what it did is taken back where it is refused after all. */
   async forTemporary(): Promise<void> {
-    if (this.#transaction === undefined) {
-      await this.#connection.runBriefly(this.#readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
-      this.#transaction = new Transaction(false, this.#context.pipeline.writer)
-    }
+    if (this.#transaction === undefined) await this.#open(false, this.#readOnly)
     this.touch()
+  }
+
+  async #open(explicit: boolean, readOnly: boolean): Promise<void> {
+    await this.#connection.runBriefly(readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
+    this.#transaction = new Transaction(explicit, this.#context.pipeline.writer)
   }
 
   /** DuckDB is about to look at the database, for this statement: an open transaction has its snapshot from now on. */

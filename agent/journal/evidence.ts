@@ -16,7 +16,8 @@ export interface Evidence {
 
 /** Puts a batch into the directory `quarantine`, with the reason, if it is not there yet; gives back its file, null when the disk is too full for it. */
 export function keepBatch(quarantine: string, { bytes, file, offset, seq, reason }: Evidence): string | null {
-  const kept = freeOrSame(path.join(quarantine, `${path.basename(file)}.byte-${offset}`), bytes)
+  const isOther = (name: string) => fs.existsSync(name) && !fs.readFileSync(name).equals(bytes)
+  const kept = freeName(path.join(quarantine, `${path.basename(file)}.byte-${offset}`), isOther)
   const note = `${kept}.reason.json`
   if (fs.existsSync(note)) return kept
   try {
@@ -31,10 +32,10 @@ export function keepBatch(quarantine: string, { bytes, file, offset, seq, reason
   }
 }
 
-/** `file`, or with a number behind it where that has other bytes. */
-function freeOrSame(file: string, bytes: Buffer): string {
+/** `file`, or with a number behind it when that is taken. */
+export function freeName(file: string, isTaken: (name: string) => boolean = fs.existsSync): string {
   for (let i = 0; ; i++) {
     const name = i === 0 ? file : `${file}.${i}`
-    if (!fs.existsSync(name) || fs.readFileSync(name).equals(bytes)) return name
+    if (!isTaken(name)) return name
   }
 }

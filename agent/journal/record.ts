@@ -295,12 +295,15 @@ function decodeTransaction({ body, tables }: Body, header: BatchHeader, director
   return { seq, time, changes }
 }
 
-/** The spill that a verified batch refers to, which can be decoded, and the tables that it changes. */
+/** The spill that a verified batch refers to, and the tables that it changes; undefined also where that cannot be decoded (decodeBatch tells why). */
 export function spillOf(batch: Buffer, header: BatchHeader): { reference: SpillReference; tables: readonly Table[] } | undefined {
-  const [only] = header.spilled ? bodiesOf(batch, header) : []
-  if (only === undefined) return undefined
-  const input = new ByteReader(only.body, 16)
-  return { reference: JSON.parse(input.text()) as SpillReference, tables: only.tables }
+  if (!header.spilled) return undefined
+  try {
+    const { body, tables } = bodiesOf(batch, header)[0] as Body
+    return { reference: JSON.parse(new ByteReader(body, 16).text()) as SpillReference, tables }
+  } catch {
+    return undefined
+  }
 }
 
 interface Body {

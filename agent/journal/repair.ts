@@ -21,9 +21,10 @@ import path from 'node:path'
 import { cutOpen, ensureDirectory, keepAs, moveDurably, openForWriting, removeDurably, syncOpen, writeAll, writeAtomic } from '../disk.ts'
 import { DaemonGuardError } from '../errors.ts'
 import { type Doubt, isBehind, trialNote } from './doubt.ts'
+import { freeName } from './evidence.ts'
 import { type Mark, markFile, readMark, setMark } from './mark.ts'
 import { SegmentReader } from './reader.ts'
-import { batchHeaderBytes, decodeBatch, decodeBatchHeader, moveBatch, spillOf } from './record.ts'
+import { batchHeaderBytes, decodeBatchHeader, moveBatch, spillOf } from './record.ts'
 import { currentBootId, encodeSegmentHeader, listSegments, type SegmentFile, sameBoot, segmentHeaderBytes } from './segment.ts'
 import { type ReferredSpill, repairSpills } from './spill-repair.ts'
 import { tableName } from './types.ts'
@@ -125,8 +126,7 @@ function survey(reader: SegmentReader, firstSeq: number): Survey {
       const { length, firstSeq, count, epoch, ahead } = header
       found.good.push({ offset: result.offset, length, firstSeq, lastSeq: firstSeq + count - 1, epoch, ahead })
       // What cannot be decoded recovery tells of.
-      const [spilled] = header.spilled ? decodeBatch(result.bytes, header, '', () => {}) : []
-      const spill = spilled && spillOf(result.bytes, header)
+      const spill = spillOf(result.bytes, header)
       if (spill !== undefined) found.spills.push({ seq: firstSeq, reference: spill.reference, tables: spill.tables.map(tableName) })
       expected = firstSeq + count
       continue
@@ -274,6 +274,7 @@ function keepUpTo(reader: SegmentReader, file: string, doubtful: number, end: nu
 function replaceDamaged(repair: Repair, reader: SegmentReader, segment: SegmentFile, good: readonly Extent[], reason: string): number {
   const { databaseId, quarantine, result } = repair
   ensureDirectory(quarantine, 'REPAIR:QUARANTINE')
+  // Taken by a repair that was interrupted within the same second.
   const kept = freeName(path.join(quarantine, path.basename(segment.file)))
   const repaired = `${segment.file}.repaired`
   const fd = openForWriting(repaired, 'w', 'REPAIR:REPLACE')
@@ -305,12 +306,4 @@ function replaceDamaged(repair: Repair, reader: SegmentReader, segment: SegmentF
   moveDurably(repaired, segment.file, 'REPAIR:REPLACE')
   result.quarantined.push({ file: kept, reason })
   return at
-}
-
-/** `file`, or with a number behind it when that is taken: by a repair that was interrupted within the same second. */
-function freeName(file: string): string {
-  for (let i = 0; ; i++) {
-    const name = i === 0 ? file : `${file}.${i}`
-    if (!fs.existsSync(name)) return name
-  }
 }

@@ -10,7 +10,7 @@ import path from 'node:path'
 import { removeDurably } from '../disk.ts'
 import { readCursor } from './consumer.ts'
 import { SegmentReader } from './reader.ts'
-import { decodeBatch, spillOf } from './record.ts'
+import { spillOf } from './record.ts'
 import { listSegments } from './segment.ts'
 
 export interface RetentionOptions {
@@ -47,8 +47,7 @@ function spillsIn(segment: string): string[] {
   try {
     const names: string[] = []
     for (let result = reader.next(); result.kind === 'batch'; result = reader.next()) {
-      const [spilled] = result.header.spilled ? decodeBatch(result.bytes, result.header, '', () => {}) : []
-      const spill = spilled && spillOf(result.bytes, result.header)
+      const spill = spillOf(result.bytes, result.header)
       if (spill !== undefined) names.push(path.basename(spill.reference.name))
     }
     return names

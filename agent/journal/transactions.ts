@@ -51,7 +51,7 @@ export function* readTransactions(
         const onBad = (seq: number, reason: string, tables: readonly Table[]) =>
           onDamage?.({ file: segment.file, offset, reason, seq, undecoded: { bytes, tables: tables.map(tableName) } })
         const transactions = decodeBatch(bytes, header, directory, onDamage && onBad)
-        const spill = transactions.length > 0 ? spillOf(bytes, header) : undefined
+        const spill = spillOf(bytes, header)
         const reason = spill === undefined ? undefined : spillDamage(directory, spill.reference)
         if (reason !== undefined) {
           if (onDamage === undefined) throw new Error(reason)

@@ -160,8 +160,7 @@ test('in another search path, and beside a temporary table, the name means anoth
   ])
 })
 
-test('of a statement that is there already nothing is asked of DuckDB', async () => {
-  // Whoever would be asked for the second one has failed by then: the text names a column that is not there.
+test('what is kept is found again for the same text, types, search path and schema, and no more of it than there is room for', () => {
   const catalog = new Catalog('d')
   const inserts = new PreparedInserts(catalog)
   const read = (sql: string) => parseStatement(sql, tokenize(sql))
