@@ -1,7 +1,6 @@
 /**
- * The write buffer: autocommit inserts of many clients that arrive together share an fsync, and those into one table a transaction of DuckDB's
- * (table-writer.ts); each keeps a seq of its own. A group closes as soon as the previous flush has ended, or as many wait as that is for (groups.ts), at the
- * latest after `rows` rows or `maxDelay` ms, so that a lone client never waits. If one of a group fails, the group is rolled back and retried one by one: only the culprit fails.
+ * The write buffer: autocommit inserts of many clients that arrive together (group-queue.ts) share an fsync, and those into one table a transaction of DuckDB's
+ * (table-writer.ts); each keeps a seq of its own. If one of a group fails, the group is rolled back and retried one by one: only the culprit fails.
  */
 
 import { messageOf } from '../errors.ts'
@@ -13,14 +12,12 @@ import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import type { WriterGate } from './gate.ts'
-import { Groups } from './groups.ts'
+import { GroupQueue } from './group-queue.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { SqlError } from './sql-error.ts'
 import { TableWriter } from './table-writer.ts'
 import { Transaction } from './transaction.ts'
 
-/** ms in which clients that have been answered mostly come again. */
-const coming = 1
 /** Tables whose prepared statements are kept. */
 const mostWriters = 16
 
@@ -53,18 +50,16 @@ interface Entry {
 
 export class WriteBuffer {
   #options: WriteBufferOptions
-  #entries: Entry[] = []
-  #groups: Groups
-  #working = false
+  #queue: GroupQueue<Entry>
   #connection: Connection | undefined
   /** By the path of their table, the one used last at the end. */
   #writers = new Map<string, TableWriter>()
   #version = -1
-  #close: (() => void) | undefined
 
   constructor(options: WriteBufferOptions) {
     this.#options = options
-    this.#groups = new Groups(options.rows)
+    const { rows, maxDelay, pipeline } = options
+    this.#queue = new GroupQueue({ rows, maxDelay, flush: () => pipeline.barrier(), commit: (group) => this.#commitGroup(group) })
   }
 
   /**
@@ -73,46 +68,8 @@ export class WriteBuffer {
    */
   submit(info: TableInfo, version: number, cells: readonly Cell[]): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      this.#entries.push({ info, version, cells, since: performance.now(), resolve, reject })
-      if (this.#groups.isDue(this.#entries.length)) this.#close?.()
-      if (!this.#working) void this.#work()
+      this.#queue.add({ info, version, cells, since: performance.now(), resolve, reject })
     })
-  }
-
-  async #work(): Promise<void> {
-    this.#working = true
-    try {
-      while (this.#entries.length > 0) {
-        await this.#closing()
-        const group = this.#entries.splice(0, this.#groups.share(this.#entries.length))
-        await this.#commitGroup(group)
-      }
-    } finally {
-      this.#working = false
-    }
-  }
-
-  /** Waits for the group to close: at once when nothing is being flushed, and nobody else is about to come. */
-  async #closing(): Promise<void> {
-    const { pipeline, maxDelay } = this.#options
-    const flush = pipeline.barrier()
-    const since = performance.now()
-    if (flush !== undefined) await this.#untilDue(maxDelay, flush)
-    if (this.#groups.areMany) await this.#untilDue(Math.min(maxDelay - (performance.now() - since), coming))
-  }
-
-  /** Waits for `longest` ms at most, and no longer than to `end`. */
-  async #untilDue(longest: number, end?: Promise<void>): Promise<void> {
-    if (this.#groups.isDue(this.#entries.length) || longest <= 0) return
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, longest)
-      this.#close = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-      end?.then(this.#close, this.#close)
-    })
-    this.#close = undefined
   }
 
   async #commitGroup(group: readonly Entry[]): Promise<void> {
@@ -167,7 +124,7 @@ export class WriteBuffer {
       const encoded = group.map(encode)
       step('GROUP:COMMIT')
       last = await pipeline.commitStatement(encoded, () => this.#write(statement))
-      this.#groups.committed(group.length, pipeline.writer.durable(last))
+      this.#queue.committed(group.length, pipeline.writer.durable(last))
       return group
     } finally {
       locks.release(transaction, last)
