@@ -17,6 +17,7 @@ import type { SchemaStatement } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
+import { TypeChange } from './type-change.ts'
 import { isVolatile, refuseBadChecks } from './volatility.ts'
 
 export interface SchemaContext {
@@ -53,11 +54,15 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
     if (rebuilt !== undefined) journal(context, statement, statement.text, rebuilt.tables, undefined, rebuilt.statements)
     return
   }
+  const retyped = altered === undefined ? undefined : await TypeChange.before(executor.connection, statement, altered)
+  // DuckDB rewrites every row, also those that this transaction's snapshot is too old to show.
+  if (retyped !== undefined) refuseOldSnapshot(context)
   const before = await tablesOf(context)
   const names = await NameKeeper.before(executor.connection, catalog.name)
   transaction.schemaChanged = true
   if (!(await executor.connection.changeSchema(statement.text)))
     throw new SqlError('0A000', 'DuckDB reads this statement as something else')
+  await retyped?.verify()
   const after = await tablesOf(context)
   const touched = [...before, ...after]
     .filter(([id, table]) => !same(before.get(id), after.get(id)) && table.schema !== ownSchema)
@@ -142,10 +147,7 @@ async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatem
   const { tokens, name } = statement
   const from = tokens.findIndex((token) => token.kind === 'word' && (token.text === 'default' || token.text === 'using'))
   if (from === -1 || !(await isVolatile(context.executor.connection, tokens.slice(from + 1)))) return
-  // DuckDB rewrites every row, also those that this transaction's snapshot is too old to show.
-  if (context.transaction.startSeq < context.lastSeq) {
-    throw new SqlError('40001', 'rows have changed since this transaction began', { hint: 'roll back and try again' })
-  }
+  refuseOldSnapshot(context)
   const after = await context.catalog.table(
     context.executor.connection,
     [context.catalog.name, before.table.schema, before.table.name],
@@ -163,6 +165,11 @@ async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatem
       hint: 'give the table a primary key, or use a constant',
     })
   })
+}
+
+function refuseOldSnapshot({ transaction, lastSeq }: SchemaContext): void {
+  if (transaction.startSeq < lastSeq)
+    throw new SqlError('40001', 'rows have changed since this transaction began', { hint: 'roll back and try again' })
 }
 
 /** `ALTER TABLE t ALTER [COLUMN] name …` */

@@ -251,6 +251,43 @@ test('unique values that swap and keys that shift: scans and indexes agree, befo
 })
 
 // 78 MB, 30 of them DuckDB's: its indexes of 3 million keys do not fit, and it says so only while it commits.
+test('a column gets another type with its latest values, or not at all while an older snapshot keeps DuckDB from them', async () => {
+  const ways = [
+    'ALTER v TYPE VARCHAR',
+    'ALTER COLUMN n SET DATA TYPE BIGINT',
+    'ALTER n TYPE BIGINT USING n + u',
+    'ALTER "n" TYPE DOUBLE USING (n / 2)',
+  ]
+  for (const [i, way] of ways.entries()) {
+    const table = `retyped${i}`
+    await one.query(`CREATE TABLE ${table} (id INTEGER PRIMARY KEY, n INTEGER, u INTEGER, v INTEGER);
+      INSERT INTO ${table} SELECT i, i + 100, 1, i FROM range(3000) r(i)`)
+    await two.query('BEGIN; SELECT count(*) FROM t')
+    await one.query(`UPDATE ${table} SET n = 7777, v = 5555 WHERE id = 5`)
+    assert.is(await codeOf(one.query(`ALTER TABLE ${table} ${way}`)), '55P03')
+    assert.equal(await rowsOf(one, `SELECT n, v FROM ${table} WHERE id = 5`), [['7777', '5555']])
+    await two.query('COMMIT')
+    await one.query(`ALTER TABLE ${table} ${way}`)
+    const n = way.includes('n + u') ? '7778' : way.includes('/ 2') ? '3888.5' : '7777'
+    assert.equal(await rowsOf(one, `SELECT n, v FROM ${table} WHERE id = 5`), [[n, '5555']])
+  }
+  // Its own snapshot is the older one.
+  await two.query('BEGIN; SELECT count(*) FROM t')
+  await one.query('UPDATE retyped1 SET n = 8888 WHERE id = 6')
+  assert.is(await codeOf(two.query('ALTER TABLE retyped1 ALTER n TYPE INTEGER')), '40001')
+  await two.query('ROLLBACK')
+  await killAndCompare()
+  assert.equal(await rowsOf(one, 'SELECT n FROM retyped1 WHERE id IN (5, 6) ORDER BY id'), [['7777'], ['8888']])
+  for (const i of ways.keys()) await one.query(`DROP TABLE retyped${i}`)
+})
+
+test('a prepared query without parameters sees rows that came after it was prepared, though DuckDB keeps its plan', async () => {
+  const count = () => one.query({ name: 'count', text: 'SELECT count(*)::INTEGER AS n FROM t WHERE id > 1000' })
+  assert.equal((await count()).rows, [{ n: 0 }])
+  await two.query("INSERT INTO t VALUES (2000, 2000, 'x')")
+  assert.equal((await count()).rows, [{ n: 1 }])
+})
+
 test('out of memory in a COMMIT ends the engine with its own code; what was acknowledged is there, and nothing else', async () => {
   const small = await TestEngine.start({ engine: ['memory: 78MB'] })
   try {
