@@ -6,6 +6,7 @@
 import type { Catalog } from './catalog.ts'
 import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
+import type { Foresight } from './foresight.ts'
 import type { WriterGate } from './gate.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { RowConflicts } from './row-conflicts.ts'
@@ -13,7 +14,8 @@ import type { RowImages } from './row-images.ts'
 import type { SequenceTracker } from './sequences.ts'
 import { selectsNumbers, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
-import { Transaction } from './transaction.ts'
+import { type HeldStatement, Transaction } from './transaction.ts'
+import type { TransactionBuffer } from './transaction-buffer.ts'
 
 /** How long a writer waits for a schema change or a checkpoint, and a schema change for writers. Milliseconds. */
 export const gateTimeout = 5_000
@@ -25,6 +27,8 @@ export interface BlockContext {
   readonly locks: ParentLocks
   readonly rows: RowConflicts
   readonly images: RowImages
+  readonly foresight: Foresight
+  readonly transactions: TransactionBuffer
   readonly sequences: SequenceTracker
 }
 
@@ -42,6 +46,8 @@ interface BlockOptions {
   lockTimeout(): number
   /** Aborts when the statement is to stop. */
   signal(): AbortSignal | undefined
+  /** Has DuckDB do what was held back. Throws SqlError. */
+  run(held: readonly HeldStatement[], transaction: Transaction): Promise<void>
 }
 
 export class Block {
@@ -115,36 +121,59 @@ export class Block {
   async begin(readOnly: boolean, notice: Notice): Promise<void> {
     if (this.#transaction?.explicit) notice('WARNING', '25001', 'there is already a transaction in progress')
     else if (this.#transaction !== undefined) this.#transaction.explicit = true
-    else {
-      await this.#open(true, readOnly || this.#readOnly)
+    else if (readOnly || this.#readOnly) await this.#open(true, true)
+    // Its first statements may be such that DuckDB need not be told of them yet.
+    else this.#transaction = new Transaction(true, this.#context.pipeline.writer)
+  }
+
+  /** DuckDB begins the open transaction, if there is one and it has not, and does what was held back. Throws SqlError. */
+  async start(): Promise<void> {
+    if (this.#transaction !== undefined) await this.#start(this.#transaction)
+  }
+
+  async #start(transaction: Transaction): Promise<void> {
+    if (!transaction.begun) {
+      await this.#connection.runBriefly('BEGIN TRANSACTION')
+      transaction.begin()
     }
+    if (transaction.held.length === 0) return
+    this.#see(transaction)
+    this.#context.foresight.given(transaction)
+    await this.#options.run(transaction.release(), transaction)
   }
 
   /** For whoever may only read: a statement outside of a block gets a transaction that cannot write either. */
   async forReading(tokens?: readonly Token[]): Promise<void> {
     if (this.#readOnly && this.#transaction === undefined) await this.#open(false, true)
+    await this.start()
     this.touch(tokens)
   }
 
   /** For a statement that writes what is temporary: what it did is taken back where it is refused after all. */
   async forTemporary(): Promise<void> {
     if (this.#transaction === undefined) await this.#open(false, this.#readOnly)
+    await this.start()
     this.touch()
+    if (this.#transaction !== undefined) this.#transaction.changing = true
   }
 
   async #open(explicit: boolean, readOnly: boolean): Promise<void> {
     await this.#connection.runBriefly(readOnly ? 'BEGIN TRANSACTION READ ONLY' : 'BEGIN TRANSACTION')
-    this.#transaction = new Transaction(explicit, this.#context.pipeline.writer)
+    this.#transaction = new Transaction(explicit, this.#context.pipeline.writer, readOnly)
+    this.#transaction.begin()
   }
 
-  /** DuckDB is about to look at the database, for this statement: an open transaction has its snapshot from now on. */
+  /** DuckDB is about to look at the database, for this statement: a transaction that it has open has its snapshot from now on. */
   touch(tokens?: readonly Token[]): void {
     const transaction = this.#transaction
-    if (transaction === undefined) return
+    if (transaction === undefined || !transaction.begun) return
+    this.#see(transaction)
     const seq = this.#context.pipeline.writer.nextSeq - 1
-    const { version } = this.#context.catalog
-    transaction.see(seq, version)
-    if (tokens === undefined || !selectsNumbers(tokens)) transaction.look(seq, version)
+    if (tokens === undefined || !selectsNumbers(tokens)) transaction.look(seq, this.#context.catalog.version)
+  }
+
+  #see(transaction: Transaction): void {
+    transaction.see(this.#context.pipeline.writer.nextSeq - 1, this.#context.catalog.version)
     this.#context.rows.opened(transaction)
   }
 
@@ -153,24 +182,37 @@ export class Block {
    * does not open, 40001 when the schema has changed since the transaction first looked at the database.
    */
   async forWriting(mode: 'shared' | 'exclusive'): Promise<Transaction> {
-    if (this.#readOnly) throw readOnlyError()
-    const { gate, catalog } = this.#context
-    const transaction = this.#transaction ?? new Transaction(false, this.#context.pipeline.writer)
-    const patience = Math.min(gateTimeout, this.#options.lockTimeout() || gateTimeout)
-    await gate.enter(transaction.pass, mode, patience, this.#options.signal())
-    if (this.#transaction === undefined) {
-      try {
-        await this.#connection.runBriefly('BEGIN TRANSACTION')
-      } catch (error) {
-        gate.leave(transaction.pass)
-        throw error
-      }
+    const transaction = await this.#enter(mode)
+    transaction.changing = true
+    try {
+      await this.#start(transaction)
+    } finally {
       this.#transaction = transaction
     }
     this.touch()
-    if (transaction.catalogVersion !== catalog.version) {
+    if (transaction.catalogVersion !== this.#context.catalog.version) {
       throw new SqlError('40001', 'the schema has changed since this transaction began', { hint: 'roll back and try again' })
     }
+    return transaction
+  }
+
+  /**
+   * The same for a statement of which DuckDB need not be told before COMMIT, or before it is asked for something else: what comes of it is added to the transaction
+   * by `hold`. Undefined where it must be told at once.
+   */
+  async forHolding(): Promise<Transaction | undefined> {
+    if (this.#readOnly || this.#transaction?.readOnly || this.#transaction?.schemaChanged) return undefined
+    const transaction = await this.#enter('shared')
+    this.#transaction = transaction
+    this.#see(transaction)
+    return transaction.catalogVersion === this.#context.catalog.version ? transaction : undefined
+  }
+
+  async #enter(mode: 'shared' | 'exclusive'): Promise<Transaction> {
+    if (this.#readOnly) throw readOnlyError()
+    const transaction = this.#transaction ?? new Transaction(false, this.#context.pipeline.writer)
+    const patience = Math.min(gateTimeout, this.#options.lockTimeout() || gateTimeout)
+    await this.#context.gate.enter(transaction.pass, mode, patience, this.#options.signal())
     return transaction
   }
 
@@ -206,6 +248,7 @@ export class Block {
     this.#transaction = undefined
     this.#ending = transaction
     try {
+      if (!transaction.begun) return
       // DuckDB may have ended it already.
       await this.#connection.runAlone('ROLLBACK').catch((error) => this.#judge(error))
       await transaction.discard()
@@ -216,12 +259,13 @@ export class Block {
   }
 
   async #commit(transaction: Transaction): Promise<void> {
-    const { pipeline, catalog, sequences, rows, images } = this.#context
+    const { pipeline, catalog, sequences, rows, images, foresight } = this.#context
     const guard = {
       check: () => rows.check(transaction),
       committed: (seq: number) => {
         rows.committed(transaction, seq)
         images.committed(transaction, seq)
+        foresight.committed(transaction, seq)
       },
     }
     this.#transaction = undefined
@@ -229,8 +273,13 @@ export class Block {
     this.#committing = true
     let seq: number | undefined
     try {
+      const { begun, held, changing } = transaction
+      if (held.length > 0 && !changing) seq = await this.#context.transactions.submit(transaction)
+      if (seq !== undefined && begun) await this.#endReading()
+      if (seq !== undefined || (held.length === 0 && !begun)) return
+      await this.#start(transaction)
       if (transaction.pass.mode !== 'none') await sequences.collect(this.#connection, transaction)
-      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, await transaction.finish(), transaction.isPlain, guard)
+      if (transaction.hasChanges) seq = await pipeline.commit(this.#connection, [await transaction.finish()], transaction.isPlain, guard)
       else await pipeline.commitOwn(this.#connection)
       sequences.committed(transaction)
       if (transaction.schemaChanged) {
@@ -240,13 +289,18 @@ export class Block {
     } catch (error) {
       this.#judge(error)
       // COMMIT may not have been reached.
-      await this.#connection.runAlone('ROLLBACK').catch(() => {})
+      if (transaction.begun) await this.#connection.runAlone('ROLLBACK').catch(() => {})
       if (seq === undefined) await transaction.discard()
       throw error
     } finally {
       this.#committing = false
       this.#release(transaction, seq)
     }
+  }
+
+  /** DuckDB's own transaction has only read: what it was for has been committed apart from it. */
+  async #endReading(): Promise<void> {
+    await this.#connection.runBriefly('ROLLBACK').catch((error) => this.#judge(error))
   }
 
   /** What was drawn stays drawn after a rollback: the journal must say so as well, or a replay would hand it out again. */
@@ -256,7 +310,7 @@ export class Block {
     await this.#connection.runBriefly('BEGIN TRANSACTION')
     try {
       await sequences.collect(this.#connection, transaction)
-      if (transaction.hasChanges) await pipeline.commit(this.#connection, await transaction.finish(), transaction.isPlain)
+      if (transaction.hasChanges) await pipeline.commit(this.#connection, [await transaction.finish()], transaction.isPlain)
       else await pipeline.commitOwn(this.#connection)
       sequences.committed(transaction)
     } catch (error) {
@@ -269,6 +323,7 @@ export class Block {
   #release(transaction: Transaction, seq: number | undefined): void {
     this.#ending = undefined
     transaction.ended = true
+    if (seq === undefined) this.#context.foresight.rolledBack(transaction)
     this.#context.locks.release(transaction, seq)
     this.#context.rows.closed(transaction)
     this.#context.gate.leave(transaction.pass)

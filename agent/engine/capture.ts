@@ -7,7 +7,7 @@
  */
 
 import type { Cell, Change, Rows } from '../journal/types.ts'
-import { tableName } from '../journal/types.ts'
+import { asRows, tableName } from '../journal/types.ts'
 import { AddedRows } from './added-rows.ts'
 import { type AffectedRows, affectedKeys, namedRow, namesKeys } from './affected-keys.ts'
 import { columnIndex, type TableInfo } from './catalog.ts'
@@ -81,7 +81,8 @@ export async function capturePlainInsert(
 ): Promise<void> {
   context.locks.referring(info.parents, context.transaction)
   await context.executor.run(statement.text, parameters, { brief: true })
-  context.transaction.add({ kind: 'insert', table: info.table, rows: { count: 1, columns: cells.map((cell) => [cell]) } })
+  context.transaction.add({ kind: 'insert', table: info.table, rows: asRows(cells) })
+  context.transaction.notePlainRow(info, cells)
 }
 
 /** The columns that an INSERT sets on a conflict, without the key. */
@@ -224,7 +225,7 @@ async function applySimply(
     const { count } = await journalChanged(context, statement, info, way, changed, false)
     return { count, returned: undefined }
   }
-  transaction.add({ kind: 'update', table: info.table, rows: { count: 1, columns: after.map((cell) => [cell]) }, changed })
+  transaction.add({ kind: 'update', table: info.table, rows: asRows(after), changed })
   remember(context, info, simple, after)
   return { count: 1, returned: undefined }
 }

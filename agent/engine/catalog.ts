@@ -22,6 +22,12 @@ export interface TableInfo {
   readonly defaults: readonly boolean[]
   /** `schema.name` of the tables that its foreign keys reference. */
   readonly parents: readonly string[]
+  /** The same foreign keys' own columns: indexes in `table.columns`. */
+  readonly foreignKeys: readonly (readonly number[])[]
+  /** A row may be refused for more than its primary key, its foreign keys and NOT NULL: CHECK, UNIQUE, a unique index. */
+  readonly checked: boolean
+  /** It has indexes of its own (CREATE INDEX). */
+  readonly indexed: boolean
   /** True when other tables' foreign keys reference it. */
   readonly referenced: boolean
   /** Indexes in `table.columns` of the columns that those reference. */
@@ -133,6 +139,7 @@ export class Catalog {
     const children = await connection.all(
       `SELECT DISTINCT unnest(referenced_column_names) FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name = ${quoteString(database)} AND schema_name = ${quoteString(schema)} AND ${folded('referenced_table')} = ${folded(quoteString(table))}`,
     )
+    const indexes = await connection.all(`SELECT is_unique FROM duckdb_indexes() WHERE ${where}`)
     const own: Table = { schema, name: table, columns: kept, primaryKey }
     return {
       table: own,
@@ -140,6 +147,9 @@ export class Catalog {
       image,
       defaults,
       parents,
+      foreignKeys: foreignKeys.map(([, names]) => (names as string[]).map((column) => columnIndex(own, column))),
+      checked: constraints.some(([type]) => type === 'CHECK' || type === 'UNIQUE') || indexes.some(([unique]) => unique === true),
+      indexed: indexes.length > 0,
       referenced: children.length > 0,
       referencedColumns: children.map(([column]) => columnIndex(own, String(column))),
       path,

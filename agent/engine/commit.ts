@@ -41,6 +41,7 @@ export interface CommitOptions {
 export interface CommitGuard {
   /** Throws SqlError: the transaction is rolled back. */
   check(): void
+  /** Of several, the last one's. */
   committed(seq: number): void
 }
 
@@ -96,14 +97,14 @@ export class CommitPipeline {
   }
 
   /**
-   * Commits the open transaction of `connection` and queues its journal transaction. Resolves with its seq once DuckDB has committed; it is
+   * Commits the open transaction of `connection` and queues its journal transactions, one or, where clients share it, several. Resolves with the last seq once DuckDB has committed; it is
    * durable when `barrier()` resolves. `plain`: DuckDB has little to do but for its rows. Throws SqlError after an ordinary failure (rolled back): 53100, 23505, 40001 ….
    */
-  commit(connection: Connection, encoded: EncodedTransaction, plain: boolean, guard?: CommitGuard): Promise<number> {
+  commit(connection: Connection, group: readonly EncodedTransaction[], plain: boolean, guard?: CommitGuard): Promise<number> {
     const rollback = () => this.#rollback(connection)
-    const small = plain && encoded.rows <= fewRows && !encoded.spilled
+    const small = plain && rowsOf(group) <= fewRows && !group.some(({ spilled }) => spilled)
     const commit = () => (small ? connection.runBriefly('COMMIT') : connection.runAlone('COMMIT'))
-    return this.#settle([encoded], { commit, rollback, isOrdinary: isOrdinaryAtCommit }, guard)
+    return this.#settle(group, { commit, rollback, isOrdinary: isOrdinaryAtCommit }, guard)
   }
 
   /** The same for several journal transactions of what one statement writes, and DuckDB commits by itself; resolves with the last seq. */
@@ -149,13 +150,18 @@ export class CommitPipeline {
         throw toSqlError(error)
       }
       step('COMMIT:APPEND')
-      const time = now()
-      let seq = ahead?.confirm() ?? 0
-      if (ahead === undefined) for (const encoded of group) seq = writer.append(encoded, time)
-      guard?.committed(seq)
-      this.#committedAt = performance.now()
-      step('COMMIT:APPENDED')
-      return seq
+      try {
+        const time = now()
+        let seq = ahead?.confirm() ?? 0
+        if (ahead === undefined) for (const encoded of group) seq = writer.append(encoded, time)
+        guard?.committed(seq)
+        this.#committedAt = performance.now()
+        step('COMMIT:APPENDED')
+        return seq
+      } catch (error) {
+        // Whoever is told that it failed may do it again.
+        return suspect(`a transaction that DuckDB has committed was not journaled: ${messageOf(error)}`)
+      }
     })
   }
 
@@ -176,7 +182,7 @@ export class CommitPipeline {
 
   #requireSpace(group: readonly EncodedTransaction[]): void {
     const { directory } = this.#options
-    if (group.reduce((sum, { rows }) => sum + rows, 0) < rowGroupRows || freeBytes(directory) >= leastFreeBytes) return
+    if (rowsOf(group) < rowGroupRows || freeBytes(directory) >= leastFreeBytes) return
     throw new DaemonGuardError(`the disk of the database is full (${directory}): it has no room for so many rows`, {
       hint: `free space on it, or commit fewer than ${rowGroupRows} rows at a time`,
     })
@@ -198,11 +204,12 @@ export class CommitPipeline {
 
   /**
    * R4's read barrier: undefined when all that anybody could have seen is durable; else resolves when it is. A COMMIT that is under way
-   * counts: others see it before its promise resolves.
+   * counts: others see it before its promise resolves. `seq`: nobody could have seen what is later.
    */
-  barrier(): Promise<void> | undefined {
-    if (!this.isCommitting) return undefined
+  barrier(seq?: number): Promise<void> | undefined {
     const { writer } = this.#options
+    if (seq !== undefined) return seq <= writer.durableSeq ? undefined : writer.durable(seq)
+    if (!this.isCommitting) return undefined
     const durable = () => writer.durable(writer.nextSeq - 1)
     return this.#current === undefined ? durable() : this.#current.then(durable)
   }
@@ -211,4 +218,8 @@ export class CommitPipeline {
     // DuckDB may have ended the transaction itself.
     await connection.runAlone('ROLLBACK').catch(() => {})
   }
+}
+
+function rowsOf(group: readonly EncodedTransaction[]): number {
+  return group.reduce((sum, { rows }) => sum + rows, 0)
 }

@@ -88,9 +88,9 @@ export class PreparedStatement {
     return Result.materialized(await this.#calls.pool(() => this.#statement.run()))
   }
 
-  /** The same for what is known to be small: a row, by its key. Nothing can interrupt it. */
-  async runBriefly(): Promise<Result> {
-    const direct = this.#calls.alone(this.#connection)
+  /** The same for what is known to be small: a row, by its key. Nothing can interrupt it. `alone`: nobody else waits for the event loop, as far as is known. */
+  async runBriefly(alone = true): Promise<Result> {
+    const direct = alone ? this.#calls.alone(this.#connection) : undefined
     if (direct !== undefined && this.#address !== undefined) return direct.execute(this.#address, Result.taken)
     return Result.materialized(await this.#calls.small(() => this.#statement.run()))
   }

@@ -25,6 +25,7 @@ import { Checkpoints } from './checkpoint.ts'
 import { CommitPipeline } from './commit.ts'
 import { ControlServer } from './control.ts'
 import { endProcess } from './end.ts'
+import { Foresight } from './foresight.ts'
 import { memoryFacts, returnFreedMemory } from './freed-memory.ts'
 import { WriterGate } from './gate.ts'
 import { type Isolation, isolate } from './isolation.ts'
@@ -46,6 +47,7 @@ import { Session } from './session.ts'
 import type { SessionContext } from './session-context.ts'
 import { statementSlots } from './slots.ts'
 import { TaskThread } from './task-thread.ts'
+import { TransactionBuffer } from './transaction-buffer.ts'
 import { WriteBuffer } from './write-buffer.ts'
 
 /** What the engine takes before it holds a row (Node, DuckDB's library), and what is on its way through it. Bytes. */
@@ -144,9 +146,40 @@ class Engine {
     const corrupt = (reason: string): never => this.#fail(ExitCode.corrupt, `the database file is damaged: ${reason}`)
     const connect = () => database.connect()
     const { rows, max_delay: maxDelay } = config.engine.write_buffer
-    const writeBuffer = new WriteBuffer({ connect, catalog, gate, locks, pipeline, rows, maxDelay, gateTimeout, suspect, corrupt })
+    const foresight = new Foresight({
+      catalog,
+      locks,
+      pipeline,
+      connect,
+      failed: (reason) => log.warn(`free keys are not known: ${reason}`),
+    })
+    const writeBuffer = new WriteBuffer({
+      connect,
+      catalog,
+      gate,
+      locks,
+      pipeline,
+      foresight,
+      rows,
+      maxDelay,
+      gateTimeout,
+      suspect,
+      corrupt,
+    })
     const probe = new Probe({ connection: connect, pipeline })
-    const rowConflicts = new RowConflicts()
+    const [rowConflicts, images] = [new RowConflicts(), new RowImages()]
+    const transactions = new TransactionBuffer({
+      connect,
+      pipeline,
+      conflicts: rowConflicts,
+      images,
+      foresight,
+      version: () => catalog.version,
+      rows,
+      maxDelay,
+      suspect,
+      corrupt,
+    })
     const presences = new Set<Presence>()
     this.#memory = new MemoryWatch({ limit: duckdbMemory(config.engine.memory), connect })
     this.#blockers = new Blockers({
@@ -174,7 +207,9 @@ class Engine {
       pipeline,
       locks,
       rows: rowConflicts,
-      images: new RowImages(),
+      images,
+      foresight,
+      transactions,
       sequences: new SequenceTracker(database.catalog),
       writeBuffer,
       inserts: new PreparedInserts(catalog),

@@ -1,11 +1,13 @@
 /**
  * The ways of a plain insert (plain-insert.ts) of one session. One that stands alone goes through the write buffer, together with those of other clients; in
- * a transaction DuckDB gets typed values, and need not say what it made of them.
+ * a transaction it is held back (held-statements.ts), or DuckDB gets typed values, and need not say what it made of them.
  */
 
+import type { Foreseen } from './answer.ts'
 import type { Block } from './block.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Executor } from './executor.ts'
+import type { HeldStatements } from './held-statements.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { cellsOf, planInsert, typedParameters } from './plain-insert.ts'
 import type { Prepared } from './preparation.ts'
@@ -14,11 +16,14 @@ import type { SessionContext } from './session-context.ts'
 import type { Settings } from './settings.ts'
 import type { QualifiedName } from './sql/statement.ts'
 
+const tag = 'INSERT 0 1'
+
 interface InsertWaysOptions {
   readonly context: SessionContext
   readonly executor: Executor
   readonly block: Block
   readonly settings: Settings
+  readonly held: HeldStatements
   table(name: QualifiedName): Promise<TableInfo>
 }
 
@@ -41,14 +46,15 @@ export class InsertWays {
     return cells === undefined ? undefined : context.writeBuffer.submit(planned.info, planned.version, cells)
   }
 
-  /** `alone`: nothing else belongs to its transaction. False: it is none, or takes the ordinary way of statements. Throws SqlError. */
-  async long(query: Prepared, parameters: readonly Parameter[], alone: boolean): Promise<boolean> {
-    const { context, executor, block, settings } = this.#options
+  /** `alone`: nothing else belongs to its transaction. What it answers; undefined: it is none, or takes the ordinary way of statements. Throws SqlError. */
+  async long(query: Prepared, parameters: readonly Parameter[], alone: boolean): Promise<string | Foreseen | undefined> {
+    const { context, executor, block, settings, held } = this.#options
     const { statement, insert } = query
-    if (insert === undefined || statement?.kind !== 'insert' || block.schemaChanged) return false
-    if (!alone && !block.isOpen) return false
+    if (insert === undefined || statement?.kind !== 'insert' || block.schemaChanged) return undefined
+    if (!alone && !block.isOpen) return undefined
     // An older snapshot has an older schema: nothing is read from it, or kept as the one of now.
-    const transaction = alone ? undefined : await block.forWriting('shared')
+    const holding = alone ? undefined : await block.forHolding()
+    if (!alone && holding === undefined) await block.forWriting('shared')
     const { catalog, locks, images, writeBuffer } = context
     const { searchPath } = settings
     if (query.planned?.version !== catalog.version || query.planned.searchPath !== searchPath) {
@@ -58,11 +64,14 @@ export class InsertWays {
     }
     const { info, plan, version } = query.planned
     const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters)
-    if (plan === undefined || cells === undefined) return false
-    if (transaction === undefined) return writeBuffer.submit(info, version, cells)
+    if (plan === undefined || cells === undefined) return undefined
+    if (alone) return (await writeBuffer.submit(info, version, cells)) ? tag : undefined
     const typed = typedParameters(plan, info, cells)
-    if (typed === undefined) return false
+    if (typed === undefined) return undefined
+    const foreseen = holding === undefined ? undefined : held.insert(holding, statement, info, cells, typed)
+    if (foreseen !== undefined) return foreseen
+    const transaction = await block.forWriting('shared')
     await insertPlainly({ executor, transaction, locks, images, catalog: catalog.name }, statement, info, cells, typed)
-    return true
+    return tag
   }
 }

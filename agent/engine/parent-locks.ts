@@ -13,6 +13,8 @@ interface ParentUse {
   referrers: Set<Transaction>
   lastDeleteSeq: number
   lastReferenceSeq: number
+  /** How often somebody has deleted from it, committed or not. */
+  deletions: number
 }
 
 export class ParentLocks {
@@ -24,6 +26,7 @@ export class ParentLocks {
     const other = [...use.referrers].some((referrer) => referrer !== transaction)
     if (other || use.lastReferenceSeq > transaction.startSeq) throw conflict(parent)
     use.deleters.add(transaction)
+    use.deletions++
   }
 
   /** `transaction` writes rows that reference `parents`. */
@@ -41,18 +44,23 @@ export class ParentLocks {
     return parents.some((parent) => this.#parents.get(parent)?.deleters.has(transaction))
   }
 
+  /** Rises whenever somebody is about to delete rows of `parent`, or to change their keys: rows that were known to be there may be gone. */
+  deletions(parent: string): number {
+    return this.#parents.get(parent)?.deletions ?? 0
+  }
+
   /** The transaction has ended; `seq` is undefined when it was rolled back. */
   release(transaction: Transaction, seq: number | undefined): void {
     for (const use of this.#parents.values()) {
-      if (use.deleters.delete(transaction) && seq !== undefined) use.lastDeleteSeq = seq
-      if (use.referrers.delete(transaction) && seq !== undefined) use.lastReferenceSeq = seq
+      if (use.deleters.delete(transaction) && seq !== undefined) use.lastDeleteSeq = Math.max(use.lastDeleteSeq, seq)
+      if (use.referrers.delete(transaction) && seq !== undefined) use.lastReferenceSeq = Math.max(use.lastReferenceSeq, seq)
     }
   }
 
   #use(parent: string): ParentUse {
     let use = this.#parents.get(parent)
     if (use === undefined) {
-      use = { deleters: new Set(), referrers: new Set(), lastDeleteSeq: 0, lastReferenceSeq: 0 }
+      use = { deleters: new Set(), referrers: new Set(), lastDeleteSeq: 0, lastReferenceSeq: 0, deletions: 0 }
       this.#parents.set(parent, use)
     }
     return use

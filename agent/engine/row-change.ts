@@ -1,6 +1,7 @@
 /** One statement that changes rows of a table: run, captured, and checked for what DuckDB lets pass. */
 
 import type { Cell } from '../journal/types.ts'
+import type { Answer } from './answer.ts'
 import {
   type CaptureContext,
   type Captured,
@@ -13,13 +14,10 @@ import {
 import type { TableInfo } from './catalog.ts'
 import { copyIn, copyTarget } from './copy-in.ts'
 import { captureMerge } from './merge.ts'
-import type { Parameter, RowStream, StatementSink } from './pgwire/backend.ts'
+import type { Parameter, StatementSink } from './pgwire/backend.ts'
 import { refuseDangling } from './references.ts'
 import { MemoryRows } from './row-stream.ts'
 import type { QualifiedName, Statement } from './sql/statement.ts'
-
-/** What a statement answers: rows, or a tag. */
-export type Answer = RowStream | string
 
 type RowStatement = Extract<Statement, { target: QualifiedName }>
 

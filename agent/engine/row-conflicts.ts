@@ -105,6 +105,21 @@ export class RowConflicts {
     }
   }
 
+  /** Whether another transaction has changed that row, and committed, since this one began. */
+  hasChanged(transaction: Transaction, table: Table, key: string): boolean {
+    const name = keyedName(table)
+    return this.#recent.some(({ seq, written }) => seq > transaction.startSeq && written.has(name, key))
+  }
+
+  /** Throws 40001 when another transaction that is open has changed that row: DuckDB would say so as well. */
+  checkOpen(transaction: Transaction, table: Table, key: string): void {
+    const name = keyedName(table)
+    for (const other of this.#open) {
+      if (other === transaction || !other.written.has(name, key)) continue
+      throw new SqlError('40001', `another transaction changes the same row of ${shownName(name)}`, { hint: 'try again' })
+    }
+  }
+
   /** Seq of the last commit that changed or deleted rows, or changed the schema. DuckDB keeps it from the file while an older snapshot is open. */
   get lastChange(): number {
     return this.#lastChange

@@ -4,7 +4,7 @@
  * the images of that, in the order of the commits, and to forget whatever else was changed.
  */
 
-import { bytesOf, type Cell, type Change, type Table } from '../journal/types.ts'
+import { asRows, bytesOf, type Cell, type Change, type Table } from '../journal/types.ts'
 import { keyedName, keyOf } from './row-conflicts.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -27,7 +27,7 @@ export class KnownRows {
   /** Larger ones are not kept. */
   set(table: string, key: string, image: readonly Cell[]): void {
     this.forget(table, key)
-    if (bytesOf({ count: 1, columns: image.map((cell) => [cell]) }) > mostBytes) return
+    if (bytesOf(asRows(image)) > mostBytes) return
     let rows = this.#tables.get(table)
     if (rows === undefined) {
       if (this.#tables.size === mostTables) this.#tables.clear()
@@ -78,6 +78,11 @@ export class RowImages {
     const image = this.#committed.get(name, key)
     // A row that this transaction does not see is not the one that it changes.
     return image !== undefined && (this.#seqs.get(image) as number) <= transaction.startSeq ? image : undefined
+  }
+
+  /** Seq of the commit that left this image; 0 for one of a transaction's own. */
+  seqOf(image: readonly Cell[]): number {
+    return this.#seqs.get(image) ?? 0
   }
 
   /** In the order of commits, and before the next one. */

@@ -24,6 +24,7 @@ export async function applySchemaFile(context: SessionContext, file: string): Pr
     await session.simpleQuery(sql, {
       rows: async () => {},
       copyOut: async () => 0,
+      foreseen: () => {},
       complete: () => {},
       empty: () => {},
       notice: () => {},

@@ -1,14 +1,15 @@
 /** One client session: runs its statements in order, keeps its transaction's state as Postgres does, and captures what it changes. */
 
-import { version } from '../runtime.ts'
+import { type Answer, Foreseen, isRows } from './answer.ts'
 import { Block, readOnlyError } from './block.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyOptions } from './copy-options.ts'
 import { discard } from './discard.ts'
-import { type Connection, duckdbVersion, StatementType } from './duckdb.ts'
+import { type Connection, StatementType } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
+import { HeldStatements } from './held-statements.ts'
 import { InsertWays } from './insert-ways.ts'
 import { Interruption } from './interruption.ts'
 import { translate } from './pgcatalog/dialect.ts'
@@ -17,9 +18,10 @@ import { runPragma } from './pragmas.ts'
 import { isAsDescribed, type Prepared, prepare, resultTypeChanged } from './preparation.ts'
 import { Presence } from './presence.ts'
 import { inOrderOfReferences } from './references.ts'
-import { type Answer, changeRows } from './row-change.ts'
+import { changeRows } from './row-change.ts'
 import { MemoryRows, StreamedRows } from './row-stream.ts'
 import { changeSchema } from './schema-change.ts'
+import { serverVersion } from './server-version.ts'
 import type { SessionContext } from './session-context.ts'
 import { isLocal, Settings } from './settings.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
@@ -38,6 +40,7 @@ export class Session implements BackendSession {
   #interruption: Interruption
   #presence: Presence
   #inserts: InsertWays
+  #held: HeldStatements
   /** A string of several statements runs, which is a transaction as well. */
   #several = false
 
@@ -54,15 +57,12 @@ export class Session implements BackendSession {
       judge: (error) => this.#judge(error),
       lockTimeout: () => this.#settings.timeout('lock_timeout'),
       signal: () => this.#interruption.signal,
+      run: (held, transaction) => this.#held.run(held, transaction),
     })
     this.#temporaries = new Temporaries({ executor: this.#executor, block: this.#block, catalog: context.catalog })
-    this.#inserts = new InsertWays({
-      context,
-      executor: this.#executor,
-      block: this.#block,
-      settings: this.#settings,
-      table: (name) => this.#table(name),
-    })
+    const ways = { context, executor: this.#executor, block: this.#block, table: (name: QualifiedName) => this.#table(name) }
+    this.#held = new HeldStatements(ways)
+    this.#inserts = new InsertWays({ ...ways, settings: this.#settings, held: this.#held })
     this.#presence = new Presence({
       client,
       block: this.#block,
@@ -88,7 +88,10 @@ export class Session implements BackendSession {
     await this.#call(async () => {
       const statements = splitStatements(sql)
       this.#several = statements.length > 1
-      if (statements.length === 0) sink.empty()
+      if (statements.length === 0) {
+        await this.#commitImplicit()
+        sink.empty()
+      }
       for (const [i, { text, tokens }] of statements.entries()) {
         const answer = await this.#perform(this.#read(text, tokens), [], sink)
         const last = i === statements.length - 1
@@ -97,6 +100,7 @@ export class Session implements BackendSession {
         if (last || !this.#block.isOpen) await this.#block.commitImplicit()
         if (last) await this.#settle(true)
         if (typeof answer === 'string') sink.complete(answer)
+        else if (answer instanceof Foreseen) sink.foreseen(answer.tag, answer.seq)
         else if (!(answer instanceof StreamedRows)) await sink.rows(answer)
       }
     })
@@ -127,8 +131,7 @@ export class Session implements BackendSession {
   ): Promise<RowStream | undefined> {
     this.#context.callers.heard(this)
     const prepared = query as Prepared
-    const written =
-      syncFollows && this.#insertsPlainly && this.#stream === undefined ? this.#inserts.short(prepared, parameters) : undefined
+    const written = syncFollows && this.#writesPlainly && this.#stream === undefined ? this.#inserts.short(prepared, parameters) : undefined
     if (written === undefined) return this.#execute(prepared, parameters, sink, syncFollows)
     return written.then((done) => {
       if (!done) return this.#execute(prepared, parameters, sink, syncFollows)
@@ -144,29 +147,34 @@ export class Session implements BackendSession {
         sink.empty()
         return undefined
       }
-      const answer = (await this.#insert(query, parameters, syncFollows)) ? 'INSERT 0 1' : await this.#perform(statement, parameters, sink)
+      const answer = (await this.#foresee(query, parameters, syncFollows)) ?? (await this.#perform(statement, parameters, sink))
       // Before the commit: what is told as failed must not be there.
-      if (typeof answer !== 'string' && !isAsDescribed(query, answer.fields)) {
+      if (isRows(answer) && !isAsDescribed(query, answer.fields)) {
         await answer.close()
         throw resultTypeChanged()
       }
       if (syncFollows && !(answer instanceof StreamedRows)) await this.#block.commitImplicit()
-      if (typeof answer !== 'string') return answer
-      sink.complete(answer)
+      if (isRows(answer)) return answer
+      if (typeof answer === 'string') sink.complete(answer)
+      else if (this.#block.isOpen) sink.foreseen(answer.tag, answer.seq)
+      else sink.complete(answer.tag)
       return undefined
     })
   }
 
-  /** False: it is no plain insert. */
-  async #insert(query: Prepared, parameters: readonly Parameter[], syncFollows: boolean): Promise<boolean> {
-    if (query.insert === undefined || !this.#insertsPlainly) return false
-    this.#block.refuseFailed('insert')
+  /** Does what need not be run as a statement. Undefined: it is to be run. */
+  async #foresee(query: Prepared, parameters: readonly Parameter[], syncFollows: boolean): Promise<string | Foreseen | undefined> {
+    const { statement, insert } = query
+    const isUpdate = statement?.kind === 'update' && (syncFollows || this.#block.isOpen) && !this.#block.schemaChanged
+    if ((insert === undefined && !isUpdate) || !this.#writesPlainly) return undefined
+    this.#refuse(statement as Statement)
     await this.#stream?.buffer()
+    if (isUpdate) return this.#held.update(statement, parameters)
     return this.#inserts.long(query, parameters, !this.#block.isOpen && syncFollows)
   }
 
   /** A table of the name may be a temporary one; and whoever may only read is refused in one place. */
-  get #insertsPlainly(): boolean {
+  get #writesPlainly(): boolean {
     return !this.#temporaries.any && !this.#client.readonly
   }
 
@@ -178,10 +186,12 @@ export class Session implements BackendSession {
 
   sync(): Promise<void> | undefined {
     if (this.#block.status !== 'I' || !(this.#block.isOpen || this.#settings.isPending)) return undefined
-    return this.#call(async () => {
-      await this.#block.commitImplicit()
-      await this.#settle(true)
-    })
+    return this.#call(() => this.#commitImplicit())
+  }
+
+  async #commitImplicit(): Promise<void> {
+    await this.#block.commitImplicit()
+    await this.#settle(true)
   }
 
   /** Whatever transaction there was has ended: so has what was set for it. */
@@ -196,8 +206,8 @@ export class Session implements BackendSession {
     await this.#settle(false)
   }
 
-  barrier(): Promise<void> | undefined {
-    return this.#context.pipeline.barrier()
+  barrier(seq?: number): Promise<void> | undefined {
+    return this.#context.pipeline.barrier(seq)
   }
 
   cancel(): void {
@@ -250,14 +260,17 @@ export class Session implements BackendSession {
     else if (this.#client.readonly) throw readOnlyError()
   }
 
-  async #perform(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer> {
+  async #perform(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer | Foreseen> {
     await this.#stream?.buffer()
     this.#refuse(statement)
+    if (!['begin', 'commit', 'rollback'].includes(statement.kind)) await this.#block.start()
     const notice: StatementSink['notice'] = (...about) => sink.notice(...about)
     switch (statement.kind) {
-      case 'begin':
+      case 'begin': {
+        const isFirst = !this.#block.isOpen
         await this.#block.begin(isReadOnly(statement), notice)
-        return 'BEGIN'
+        return isFirst ? new Foreseen('BEGIN', 0) : 'BEGIN'
+      }
       case 'commit':
       case 'rollback': {
         const tag = await this.#block.end(statement.kind === 'commit', notice)
@@ -287,7 +300,7 @@ export class Session implements BackendSession {
         notice('NOTICE', '00000', 'checkpoints reclaim space, and statistics are kept by themselves')
         return statement.tokens[0]?.text === 'vacuum' ? 'VACUUM' : 'ANALYZE'
       case 'list': {
-        let answer: Answer = ''
+        let answer: Answer | Foreseen = ''
         for (const part of await inOrderOfReferences(this.#executor.connection, statement.parts))
           answer = await this.#perform(part, parameters, sink)
         return answer
@@ -381,9 +394,6 @@ function isReadOnly({ tokens }: Statement): boolean {
     throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
   return tokens.some((token, i) => token.text === 'read' && tokens[i + 1]?.text === 'only')
 }
-
-/** As drivers and tools read it: Postgres' number first. */
-const serverVersion = `PostgreSQL 15.0 (DaemonGuard ${version}, DuckDB ${duckdbVersion()})`
 
 /** What DuckDB itself must take a statement for. */
 const queries = [StatementType.SELECT, StatementType.EXPLAIN, StatementType.RELATION]

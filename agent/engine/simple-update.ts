@@ -11,8 +11,9 @@ import { columnIndex, type TableInfo } from './catalog.ts'
 import { cellFromText, cellOf, isInRange, understood } from './certain-cells.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { cellText } from './row-conflicts.ts'
+import { updateOfOne } from './row-updater.ts'
 import type { Statement } from './sql/statement.ts'
-import { quoteIdentifier, separated, type Token, tokensOf } from './sql/tokens.ts'
+import { separated, type Token, tokensOf } from './sql/tokens.ts'
 
 type Update = Extract<Statement, { kind: 'update' }>
 
@@ -38,6 +39,10 @@ interface Plan {
 export interface SimpleUpdate {
   /** Text of the row's key (row-conflicts.ts). */
   readonly key: string
+  /** The same as a parameter. */
+  readonly keyValue: Parameter
+  /** Whether `outright` knows how, for values in range. */
+  readonly canBeOutright: boolean
   /** The client's, typed. */
   readonly parameters: readonly Parameter[]
   /** The row after, of all columns. */
@@ -77,8 +82,13 @@ export function simpleUpdate(statement: Update, info: TableInfo, parameters: rea
     if (cell === undefined) return undefined
     values.push(cell)
   }
+  const keyValue = { type: columns[primaryKey[0] as number]!.type, cell: key }
+  // What has parameters DuckDB has read itself (Parse), reserved words and all.
+  const canBeOutright = plan.outright !== undefined && parameters.length > 0
   return {
     key: cellText(key),
+    keyValue,
+    canBeOutright,
     parameters: typed,
     apply(before) {
       const after = [...before]
@@ -89,9 +99,9 @@ export function simpleUpdate(statement: Update, info: TableInfo, parameters: rea
     outright(after) {
       const sql = plan.outright
       const set = plan.assignments.map(({ column }) => ({ type: columns[column]!.type, cell: after[column] as Cell }))
-      // What has parameters DuckDB has read itself (Parse), reserved words and all; and it refuses a sum that is not in range.
-      if (sql === undefined || parameters.length === 0 || !set.every(({ type, cell }) => isInRange(type, cell))) return undefined
-      return { sql, parameters: [...set, { type: columns[primaryKey[0] as number]!.type, cell: key }] }
+      // It refuses a sum that is not in range.
+      if (sql === undefined || !canBeOutright || !set.every(({ type, cell }) => isInRange(type, cell))) return undefined
+      return { sql, parameters: [...set, keyValue] }
     },
   }
 }
@@ -145,15 +155,14 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
     } else if ('text' in assigned && !counted.has(type.kind)) return undefined
     assignments.push({ column, base, negative: sign === '-', value: assigned })
   }
-  const { name, type } = table.columns[table.primaryKey[0] as number]!
+  const { type } = table.columns[table.primaryKey[0] as number]!
   const whole = type.kind === 'INTEGER' || type.kind === 'BIGINT'
   // A number as written finds a text by what it means.
   if (key === undefined || ('text' in key && !whole)) return undefined
   // A text may be found by others, under a collation.
   if (!whole || assignments.length > mostOutright) return { key, assignments, outright: undefined }
-  const sets = assignments.map(({ column }, i) => `${quoteIdentifier(table.columns[column]!.name)} = $${i + 1}`)
-  const outright = `UPDATE ${info.path} SET ${sets.join(', ')} WHERE ${quoteIdentifier(name)} = $${assignments.length + 1}`
-  return { key, assignments, outright }
+  const changed = assignments.map(({ column }) => column)
+  return { key, assignments, outright: updateOfOne(info, changed) }
 }
 
 function columnOf(token: Token | undefined, { table }: TableInfo): number | undefined {

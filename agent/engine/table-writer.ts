@@ -27,19 +27,19 @@ export class TableWriter {
     this.#lists = info.table.columns.map(columnList)
   }
 
-  /** What writes these rows, made ready: all columns in order. After an error of it this must be closed. */
-  async statementFor(rows: Rows): Promise<() => Promise<void>> {
+  /** What writes these rows, made ready: all columns in order. `alone`: nobody waits for the event loop. After an error of it this must be closed. */
+  async statementFor(rows: Rows, alone = rows.count <= veryFewRows): Promise<() => Promise<void>> {
     if (rows.count === 1) {
       const insert = await this.#ofOne()
       // Its values are bound when it runs: the disk, if it has the row already, works meanwhile.
       return () => {
         this.#bindRow(insert, rows)
-        return insert.execute(true)
+        return insert.execute(alone)
       }
     }
     const insert = await this.#ofMany()
     for (const [i, list] of this.#lists.entries()) list.bind(insert, i, rows.columns[i] as readonly Cell[])
-    return () => insert.execute(rows.count <= veryFewRows)
+    return () => insert.execute(alone)
   }
 
   /** Throws SqlError for a value that DuckDB does not take: its statement has not run. */

@@ -1,11 +1,11 @@
 /** What only one session sees: temporary tables, views, sequences, macros, types. They hide others of their name, and are not journaled. */
 
+import type { Answer } from './answer.ts'
 import type { Block } from './block.ts'
 import type { Catalog, ObjectKind } from './catalog.ts'
 import { StatementType } from './duckdb.ts'
 import type { Executor } from './executor.ts'
 import type { Parameter } from './pgwire/backend.ts'
-import type { Answer } from './row-change.ts'
 import { MemoryRows } from './row-stream.ts'
 import type { QualifiedName, SchemaStatement, Statement } from './sql/statement.ts'
 import { quoteIdentifier } from './sql/tokens.ts'

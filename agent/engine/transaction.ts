@@ -4,14 +4,32 @@ import { codeOf } from '../errors.ts'
 import type { PackedRows } from '../journal/packed.ts'
 import { type EncodedTransaction, TransactionEncoder } from '../journal/record.ts'
 import type { SpillSource } from '../journal/spill.ts'
-import type { Change, Table } from '../journal/types.ts'
+import { bytesOf, type Cell, type Change, type Table } from '../journal/types.ts'
+import type { TableInfo } from './catalog.ts'
 import type { Pass } from './gate.ts'
-import { WrittenRows } from './row-conflicts.ts'
+import { InsertedKeys } from './inserted-keys.ts'
+import { keyedName, WrittenRows } from './row-conflicts.ts'
 import { KnownRows } from './row-images.ts'
 import { SqlError } from './sql-error.ts'
 
 /** ms */
 const young = 1_000
+/** Plain rows that are kept: they tell of parents, of which there are few. */
+const mostPlainRows = 64
+
+/** A statement that DuckDB has not been told of, since what comes of it is known (held-statements.ts). */
+export interface HeldStatement {
+  readonly kind: 'insert' | 'update'
+  readonly info: TableInfo
+  /** The row after it, all columns. */
+  readonly cells: readonly Cell[]
+  /** By an UPDATE: indexes in `table.columns`. */
+  readonly changed: readonly number[]
+  /** As it goes to the journal. */
+  readonly change: Extract<Change, { kind: 'insert' | 'update' }>
+  /** Has DuckDB do it in this transaction, which it has begun. Throws SqlError; also where something else comes of it. */
+  run(): Promise<void>
+}
 
 export class Transaction {
   readonly pass: Pass = { mode: 'none' }
@@ -25,17 +43,70 @@ export class Transaction {
   /** Sequence positions that it journals, by `schema.name`. */
   readonly drawn = new Map<string, bigint>()
   /** Rows that it changed or deleted. */
-  readonly written = new WrittenRows()
+  written = new WrittenRows()
   /** Those of them whose image is known. */
-  readonly known = new KnownRows()
+  known = new KnownRows()
+  /** Keys that it inserted, by keyedName of their table. */
+  readonly inserted = new Map<string, InsertedKeys>()
+  /** Plain rows that DuckDB has taken, all columns. */
+  readonly plainRows: { readonly info: TableInfo; readonly cells: readonly Cell[] }[] = []
+  /** Keys that it was foreseen to insert (foresight.ts). */
+  readonly claims: { readonly table: Table; readonly key: bigint }[] = []
+  /** DuckDB was told that it only reads. */
+  readonly readOnly: boolean
+  /** DuckDB has been told of changes, or of what may be some: only there can it be committed. */
+  changing = false
+  #begun = false
+  #held: HeldStatement[] = []
+  #heldBytes = 0
   #snapshot: { readonly seq: number; readonly catalogVersion: number } | undefined
   #seen: { readonly seq: number; readonly catalogVersion: number } | undefined
   #encoder: TransactionEncoder | undefined
   #spills: SpillSource
 
-  constructor(explicit: boolean, spills: SpillSource) {
+  constructor(explicit: boolean, spills: SpillSource, readOnly = false) {
     this.explicit = explicit
+    this.readOnly = readOnly
     this.#spills = spills
+  }
+
+  /** DuckDB has begun it. */
+  get begun(): boolean {
+    return this.#begun
+  }
+
+  /** Statements of which DuckDB has not been told. */
+  get held(): readonly HeldStatement[] {
+    return this.#held
+  }
+
+  /** Bytes of them, roughly. */
+  get heldBytes(): number {
+    return this.#heldBytes
+  }
+
+  hold(statement: HeldStatement): void {
+    this.#held.push(statement)
+    this.#heldBytes += bytesOf(statement.change.rows)
+    this.written.add(statement.change)
+  }
+
+  /** Nothing is held back any more: the caller has it, and has DuckDB do it. */
+  release(): readonly HeldStatement[] {
+    const held = this.#held
+    // The images are those of after, and DuckDB has the rows as they are before.
+    this.known = new KnownRows()
+    this.changing = true
+    this.#held = []
+    this.#heldBytes = 0
+    return held
+  }
+
+  /** DuckDB has begun it now: what was held back depends on nothing that was committed before. */
+  begin(): void {
+    this.#begun = true
+    this.#seen = undefined
+    this.written = new WrittenRows()
   }
 
   /** What had been committed before its first statement, which DuckDB may have taken its snapshot for. Later calls change nothing. */
@@ -83,6 +154,7 @@ export class Transaction {
     this.#encoder ??= new TransactionEncoder(this.#spills)
     onDisk(() => this.#encoder?.add(change))
     this.written.add(change)
+    if (change.kind === 'insert' || change.kind === 'upsert') this.#insertedInto(change.table).add(change.table, change.rows)
     // Whoever knows the image says so afterwards.
     this.known.forgetChanged(change)
   }
@@ -92,6 +164,19 @@ export class Transaction {
     if (rows.count === 0) return
     this.#encoder ??= new TransactionEncoder(this.#spills)
     onDisk(() => this.#encoder?.addPacked(table, rows))
+    this.#insertedInto(table).addUnknown()
+  }
+
+  /** A row of a plain insert, which was added as any other. */
+  notePlainRow(info: TableInfo, cells: readonly Cell[]): void {
+    if (this.plainRows.length < mostPlainRows) this.plainRows.push({ info, cells })
+  }
+
+  #insertedInto(table: Table): InsertedKeys {
+    const name = keyedName(table)
+    const keys = this.inserted.get(name) ?? new InsertedKeys()
+    this.inserted.set(name, keys)
+    return keys
   }
 
   /** To be awaited between additions of very many rows: the disk must keep up. */

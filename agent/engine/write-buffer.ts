@@ -5,12 +5,13 @@
 
 import { messageOf } from '../errors.ts'
 import { TransactionEncoder } from '../journal/record.ts'
-import type { Cell } from '../journal/types.ts'
+import { asRows, type Cell } from '../journal/types.ts'
 import { step } from '../step.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
+import type { Foresight } from './foresight.ts'
 import type { WriterGate } from './gate.ts'
 import { GroupQueue } from './group-queue.ts'
 import type { ParentLocks } from './parent-locks.ts'
@@ -27,6 +28,7 @@ export interface WriteBufferOptions {
   gate: WriterGate
   locks: ParentLocks
   pipeline: CommitPipeline
+  foresight: Foresight
   /** Most rows of a group. */
   rows: number
   /** Longest wait for a group to close, ms. */
@@ -105,7 +107,7 @@ export class WriteBuffer {
 
   /** Commits those whose table is still as they knew it; resolves with them. All are of one table. */
   async #commit(all: readonly Entry[]): Promise<readonly Entry[]> {
-    const { gate, locks, pipeline, catalog } = this.#options
+    const { gate, locks, pipeline, catalog, foresight } = this.#options
     const transaction = new Transaction(false, pipeline.writer)
     let last: number | undefined
     await gate.enter(transaction.pass, 'shared', Math.max(1, this.#patience(all[0] as Entry)))
@@ -124,6 +126,11 @@ export class WriteBuffer {
       const encoded = group.map(encode)
       step('GROUP:COMMIT')
       last = await pipeline.commitStatement(encoded, () => this.#write(statement))
+      foresight.inserted(
+        first.info,
+        group.map(({ cells }) => cells),
+        last,
+      )
       this.#queue.committed(group.length, pipeline.writer.durable(last))
       return group
     } finally {
@@ -170,6 +177,6 @@ export class WriteBuffer {
 
 function encode({ info, cells }: Entry) {
   const encoder = new TransactionEncoder()
-  encoder.add({ kind: 'insert', table: info.table, rows: { count: 1, columns: cells.map((cell) => [cell]) } })
+  encoder.add({ kind: 'insert', table: info.table, rows: asRows(cells) })
   return encoder.finish()
 }

@@ -93,6 +93,11 @@ export interface Rows {
   readonly columns: readonly (readonly Cell[])[]
 }
 
+/** Whole rows, each with all columns in order, by column. */
+export function asRows(...rows: readonly (readonly Cell[])[]): Rows {
+  return { count: rows.length, columns: (rows[0] ?? []).map((_, column) => rows.map((cells) => cells[column] as Cell)) }
+}
+
 /** What one statement did to one table, or to the schema; or a part of it, when it changed very many rows. */
 export type Change =
   /** New rows, all columns. */

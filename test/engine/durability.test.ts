@@ -8,22 +8,30 @@ import type pg from 'pg'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { rowsOf, TestEngine } from '../support/engine.ts'
+import { sourceCommand } from '../support/program.ts'
 import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
+import { countOf, notingSteps } from './support/step-notes.ts'
 
 const test = suite('durability')
 const held = path.join(temporaryDirectory('held'), 'held')
+const notes = `${held}.steps`
 
 /** `one`: the journal is given a transaction while DuckDB commits it. `many`: after that. */
 const callers = ['many', 'one'] as const
 
 /** An engine whose journal's fsync waits while `held` exists. */
 async function withEngine(who: (typeof callers)[number], work: (engine: TestEngine) => Promise<void>): Promise<void> {
-  const before = process.env.NODE_OPTIONS
-  process.env.HELD_SYNC = held
-  process.env.HELD_CALLERS = who
-  process.env.NODE_OPTIONS = `--import=${pathToFileURL(path.join(import.meta.dirname, 'support/held-sync.ts')).href}`
-  const engine = await TestEngine.start()
+  const noting = notingSteps(notes, 'TOGETHER:')
+  const engine = await TestEngine.prepare()
+  engine.program = sourceCommand()
+  engine.env = {
+    ...noting,
+    HELD_SYNC: held,
+    HELD_CALLERS: who,
+    NODE_OPTIONS: `${noting.NODE_OPTIONS} --import=${pathToFileURL(path.join(import.meta.dirname, 'support/held-sync.ts')).href}`,
+  }
+  await engine.start()
   try {
     await engine.sql('CREATE TABLE t (id INTEGER PRIMARY KEY, v VARCHAR)')
     await work(engine)
@@ -31,8 +39,6 @@ async function withEngine(who: (typeof callers)[number], work: (engine: TestEngi
     fs.rmSync(held, { force: true })
     fs.rmSync(`${held}.waits`, { force: true })
     await engine.kill()
-    if (before === undefined) delete process.env.NODE_OPTIONS
-    else process.env.NODE_OPTIONS = before
   }
 }
 
@@ -99,6 +105,69 @@ for (const who of callers) {
       await engine.start()
       // All of it, or nothing.
       assert.ok((await engine.sql('SELECT id FROM t')).length <= 1)
+    }))
+
+  test(`a statement of which DuckDB has not been told is answered meanwhile, and nothing that tells of the database${by}`, () =>
+    withEngine(who, async (engine) => {
+      const [writer, client] = await Promise.all([engine.connect(), engine.connect()])
+      const insert = (id: number) => client.query({ name: 'insert', text: 'INSERT INTO t VALUES ($1, $2)', values: [id, 'x'] })
+      const update = (id: number) => client.query({ name: 'update', text: 'UPDATE t SET v = $1 WHERE id = $2', values: ['y', id] })
+      const begin = () => client.query({ name: 'begin', text: 'BEGIN' })
+      const commit = () => client.query({ name: 'commit', text: 'COMMIT' })
+      let id = 100
+      await waitFor('a transaction is held back', async () => {
+        const before = countOf(notes, 'TOGETHER:COMMIT')
+        await begin()
+        await insert(id++)
+        await update(100)
+        await commit()
+        return countOf(notes, 'TOGETHER:COMMIT') > before
+      })
+      const { written } = await untilHeld(() => writer.query("INSERT INTO t VALUES (1, 'x')"))
+      await begin()
+      await insert(id)
+      await update(100)
+      const ended = commit()
+      assert.is(await settles(ended, engine), false)
+      fs.rmSync(held)
+      await Promise.all([written, ended])
+      const second = await untilHeld(() => writer.query("INSERT INTO t VALUES (2, 'x')"))
+      await begin()
+      await insert(id + 1)
+      // It has been read again, with whatever had been committed.
+      const read = update(1)
+      assert.is(await settles(read, engine), false)
+      fs.rmSync(held)
+      await Promise.all([second.written, read])
+      await commit()
+      const third = await untilHeld(() => update(100))
+      assert.is(await settles(third.written, engine), false)
+      fs.rmSync(held)
+      await third.written
+      await engine.restart()
+      assert.equal(await engine.sql(`SELECT id, v FROM t WHERE id IN (1, 2, 100, ${id}, ${id + 1}) ORDER BY id`), [
+        ['1', 'y'],
+        ['2', 'x'],
+        ['100', 'y'],
+        [String(id), 'x'],
+        [String(id + 1), 'x'],
+      ])
+    }))
+
+  test(`a row that the schema allows since a commit is not told of before the fsync of that${by}`, () =>
+    withEngine(who, async (engine) => {
+      const [owner, client] = await Promise.all([engine.connect(), engine.connect()])
+      await owner.query('CREATE TABLE keyless (a INTEGER, b INTEGER NOT NULL)')
+      const insert = (b: number | null) => client.query({ name: 'insert', text: 'INSERT INTO keyless VALUES ($1, $2)', values: [1, b] })
+      await client.query('BEGIN')
+      await insert(1)
+      await client.query('ROLLBACK')
+      const { written } = await untilHeld(() => owner.query('ALTER TABLE keyless ALTER b DROP NOT NULL'))
+      await client.query('BEGIN')
+      const told = insert(null)
+      assert.is(await settles(told, engine), false)
+      fs.rmSync(held)
+      await Promise.all([written, told])
     }))
 
   test(`a checkpoint waits for the fsync of what it would hold${by}`, () =>

@@ -4,7 +4,7 @@
 import type pg from 'pg'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { bind, errorFields, execute, parse, RawClient, startupPacket, sync } from '../fixtures/wire.ts'
+import { bind, errorFields, execute, parse, query, RawClient, startupPacket, sync } from '../fixtures/wire.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 import { waitFor } from '../support/wait.ts'
 import { difference, stateOf } from './support/state.ts'
@@ -83,6 +83,18 @@ test('of a pipelined cycle with one failing Execute nothing stays', async () => 
       undefined,
     )
     assert.equal(await rowsOf(one, 'SELECT id FROM t ORDER BY id'), [['3'], ['1000']])
+  } finally {
+    raw.destroy()
+  }
+  await killAndCompare()
+})
+
+test('an empty query ends what was executed before it without Sync, as in Postgres', async () => {
+  const raw = await RawClient.ready(engine.port)
+  try {
+    raw.send(parse('i', 'INSERT INTO t VALUES ($1, $2)'), bind('', 'i', ['7', 'x']), execute(''), query(''))
+    await raw.until('Z')
+    assert.equal(await rowsOf(one, 'SELECT id FROM t WHERE id = 7'), [['7']])
   } finally {
     raw.destroy()
   }

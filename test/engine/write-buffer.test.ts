@@ -10,6 +10,7 @@ import { WriteBuffer, type WriteBufferOptions } from '../../agent/engine/write-b
 import { newDatabase } from '../support/database.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 import { seededRandom } from '../support/random.ts'
+import { plainValues } from './support/plain-values.ts'
 
 const test = suite('write buffer')
 const random = seededRandom('write buffer')
@@ -77,32 +78,12 @@ for (const [code, values] of wrong) {
   })
 }
 
-/** Texts of values that are written as they stand, by type; each type has NULL as well. */
-const values: Record<string, readonly string[]> = {
-  BOOLEAN: ['t', 'f', 'true', 'false'],
-  TINYINT: ['-128', '127', '0'],
-  USMALLINT: ['65535', '0'],
-  INTEGER: ['-2147483648', '2147483647'],
-  UINTEGER: ['4294967295'],
-  BIGINT: ['-9223372036854775808', '9223372036854775807', '9007199254740993'],
-  UBIGINT: ['18446744073709551615'],
-  DOUBLE: ['0.1', '-0', '1e21', '123456789.123456789', '5e-99', '0'],
-  'DECIMAL(4,1)': ['-999.9', '0.5', '-0.1'],
-  'DECIMAL(18,8)': ['39432.48000001', '-9999999999.99999999'],
-  'DECIMAL(38,3)': ['99999999999999999999999999999999999.999', '-1'],
-  VARCHAR: ['', ',', "a,b','", 'NULL', '"\\{[', 'näme\n', ' '],
-  DATE: ['1582-10-10', '9999-12-31'],
-  TIMESTAMP: ['2021-01-08 13:37:00.278', '1969-12-31 23:59:59.999999', '9999-12-31 23:59:59.999999'],
-  TIMESTAMPTZ: ['2021-01-08 13:37:00.278+05:30'],
-  UUID: ['01234567-89ab-cdef-0123-456789abcdef'],
-}
-
 test('a value of any type is the same, alone and in a group', async () => {
-  const types = Object.keys(values)
+  const types = Object.keys(plainValues)
   const columns = types.flatMap((type, i) => [`a${i} ${type}`, `b${i} ${type} NOT NULL`])
   const rows = Array.from({ length: 400 }, (_, id) => [
     id,
-    ...Object.values(values).flatMap((texts) => [random.chance(0.3) ? null : random.pick(texts), random.pick(texts)]),
+    ...Object.values(plainValues).flatMap((texts) => [random.chance(0.3) ? null : random.pick(texts), random.pick(texts)]),
   ])
   const insertInto = (table: string) => ({
     name: table,

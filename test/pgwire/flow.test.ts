@@ -4,14 +4,19 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { SqlError } from '../../agent/engine/sql-error.ts'
 import {
+  bind,
+  describe,
   errorFields,
+  execute,
   message,
+  parse,
   query,
   RawClient,
   rowValues,
   startup,
   startupPacket,
   startWire,
+  sync,
   typesOf,
   type Wire,
 } from '../fixtures/wire.ts'
@@ -31,6 +36,7 @@ test.before.each(async () => {
 })
 test.after.each(async () => {
   wire.backend.barrier = () => undefined
+  wire.backend.foreseen = undefined
   wire.backend.copyGate = undefined
   wire.backend.deafness = 0
   client.destroy()
@@ -59,6 +65,38 @@ test('nothing leaves before the barrier allows it, and pipelined commits share o
   const answers: string[] = []
   for (let i = 0; i < 22; i++) answers.push(typesOf(await client.until('Z')))
   assert.equal(answers, [...Array(21).fill('CZ'), 'EZ'])
+})
+
+test('an answer that tells of no later commit waits for no more than it tells of; with any other it waits for all', async () => {
+  const asked: (number | undefined)[] = []
+  wire.backend.foreseen = 7
+  wire.backend.barrier = (seq) => {
+    asked.push(seq)
+    return undefined
+  }
+  const ask = async (...messages: Buffer[]) => {
+    asked.length = 0
+    client.send(...messages)
+    await client.until('Z')
+    return [...asked]
+  }
+  const run = (name: string) => [bind('', name), describe('P', ''), execute('')]
+  assert.equal(
+    await ask(parse('begin', 'BEGIN'), parse('select', 'SELECT 1'), parse('write', 'CREATE OR REPLACE TABLE f (a INTEGER)'), sync),
+    [undefined],
+  )
+  assert.equal(await ask(...run('begin'), sync), [7])
+  assert.equal(await ask(...run('begin'), ...run('select'), sync), [undefined])
+  assert.equal(await ask(...run('select'), ...run('begin'), sync), [undefined])
+  assert.equal(await ask(...run('select'), sync), [undefined])
+  assert.equal(await ask(query('BEGIN')), [7])
+  assert.equal(await ask(query('BEGIN; SELECT 1')), [undefined])
+  assert.equal(await ask(...run('begin'), parse('', 'SELECT 2'), sync), [undefined])
+  // An error is told before Sync comes, and what comes then is nothing but its end.
+  assert.equal(await ask(...run('begin'), bind('', 'unknown'), sync), [undefined, 0])
+  assert.equal(await ask(query('ROLLBACK')), [undefined])
+  // Sync commits it.
+  assert.equal(await ask(...run('write'), sync), [undefined])
 })
 
 test('answers keep their order when a later barrier opens first', async () => {

@@ -6,7 +6,8 @@
  *
  * Durability (R1, R4): the wire only buffers what the engine answers. Before any byte of it leaves for the client, it waits
  * for `barrier()`: errors and Describe answers included, since they too can reveal a row. So the engine need not wait for
- * an fsync before it resolves a call, pipelined commits of one client share an fsync, and no code path can forget the barrier.
+ * an fsync before it resolves a call, pipelined commits of one client share an fsync, and no code path can forget the barrier. Only where
+ * every byte is an acknowledgement without content, or was told by `foreseen`, is it asked for that much, and not for all.
  */
 
 import type { Cell, ColumnType } from '../../journal/types.ts'
@@ -91,6 +92,8 @@ export interface StatementSink {
   rows(stream: RowStream): Promise<void>
   /** A statement without rows has ended: 'INSERT 0 1', 'BEGIN', … */
   complete(tag: string): void
+  /** The same before DuckDB has been told of the statement: the tag tells of no commit after `seq`, 0: of none at all. */
+  foreseen(tag: string, seq: number): void
   /** The statement was empty. */
   empty(): void
   /** severity: 'NOTICE', 'WARNING', 'INFO', … */
@@ -123,7 +126,7 @@ export interface BackendSession {
   /** Ends the extended-query cycle: commits the implicit transaction of what ran since the last one, or rolls it back after `fail`. */
   sync(): Promise<void> | undefined
   /** undefined: all that this session has done and seen is durable. Else resolves when it is; rejects when it can't be: the connection is then cut without a word. */
-  barrier(): Promise<void> | undefined
+  barrier(seq?: number): Promise<void> | undefined
   /** Interrupts the running call, which then throws 57014; nothing if none runs or it is already committing. Repeated until the call has settled. */
   cancel(): void
   /** The client has gone: rolls back what is open and frees everything. Called once. */

@@ -302,7 +302,7 @@ export class Connection implements ConversationHost {
     })
     clearTimeout(this.startupTimer)
     this.session = session
-    outbox.barrier = () => session.barrier()
+    outbox.barrier = (seq) => session.barrier(seq)
     this.conversation = new Conversation(session, outbox, this)
     responses.authenticationOk(writer)
     for (const [name, value] of initialSettings(options.version, role, applicationName)) responses.parameterStatus(writer, name, value)

@@ -79,10 +79,13 @@ export class Conversation {
     return this.extended.deallocate(name)
   }
 
-  /** ReadyForQuery: the answers so far may go. */
-  ready(): undefined {
-    responses.readyForQuery(this.outbox.writer, this.session.transactionStatus)
-    this.outbox.flush()
+  /** ReadyForQuery: the answers so far may go. `committed`: it may tell of a commit that none of them told of. */
+  ready(committed = true): undefined {
+    const { outbox } = this
+    const from = outbox.writer.length
+    responses.readyForQuery(outbox.writer, this.session.transactionStatus)
+    if (!committed) outbox.harmless(from, 0)
+    outbox.flush()
   }
 
   private async simpleQuery(message: MessageReader): Promise<void> {
@@ -102,7 +105,7 @@ export class Conversation {
     }
     this.copy = undefined
     if (this.session.transactionStatus === 'I') await this.extended.closePortals()
-    this.ready()
+    this.ready(false)
   }
 
   private extendedStep(type: number, message: MessageReader): Promise<void> | undefined {
@@ -128,7 +131,7 @@ export class Conversation {
     const closing = this.session.transactionStatus === 'T' ? undefined : this.extended.closePortals()
     if (closing !== undefined) return this.finishSync(closing.then(() => this.session.sync()))
     const work = this.session.sync()
-    return work === undefined ? this.ready() : this.finishSync(work)
+    return work === undefined ? this.ready(false) : this.finishSync(work)
   }
 
   private async finishSync(work: Promise<void>): Promise<void> {
@@ -194,6 +197,11 @@ export class Conversation {
         }
       },
       complete: (tag) => responses.commandComplete(writer, tag),
+      foreseen: (tag, seq) => {
+        const from = writer.length
+        responses.commandComplete(writer, tag)
+        outbox.harmless(from, seq)
+      },
       empty: () => writer.empty(Server.emptyQuery),
       notice: (severity, code, message) => responses.noticeResponse(writer, severity, code, message),
       copyIn: (format, columnCount): CopySource => {

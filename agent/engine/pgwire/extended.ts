@@ -95,6 +95,7 @@ export class ExtendedQuery {
     if (name === '') this.dropStatement('')
     else if (this.statements.has(name)) throw new SqlError('42P05', `prepared statement "${name}" already exists`)
     this.statements.set(name, { query: await this.session.parse(sql, declaredOids), declaredOids })
+    // It tells of what the statement is about: whoever is told has waited for all that Parse has seen.
     this.outbox.writer.empty(Server.parseComplete)
   }
 
@@ -129,7 +130,7 @@ export class ExtendedQuery {
     if (name !== '' && this.portals.has(name)) throw new SqlError('42P03', `cursor "${name}" already exists`)
     const closing = this.dropPortal(name)
     this.portals.set(name, { statement: target, parameters, formats: spread, state: 'bound', cursor: undefined })
-    const done = () => this.outbox.writer.empty(Server.bindComplete)
+    const done = () => this.acknowledge(Server.bindComplete)
     return closing === undefined ? (done() as undefined) : closing.then(done)
   }
 
@@ -138,6 +139,7 @@ export class ExtendedQuery {
     const name = message.cstring()
     message.finish()
     const { writer } = this.outbox
+    const from = writer.length
     if (kind === statement) {
       const { query, declaredOids } = this.statement(name)
       parameterDescription(writer, declaredOids, query.parameterTypes)
@@ -148,6 +150,8 @@ export class ExtendedQuery {
     } else {
       throw protocolViolation(`invalid DESCRIBE message subtype ${kind}`)
     }
+    // What Parse has found, and its answer has told of.
+    this.outbox.harmless(from, 0)
   }
 
   private execute(message: MessageReader): Promise<void> {
@@ -194,9 +198,17 @@ export class ExtendedQuery {
     const name = message.cstring()
     message.finish()
     if (kind !== statement && kind !== portal) throw protocolViolation(`invalid CLOSE message subtype ${kind}`)
-    const done = () => this.outbox.writer.empty(Server.closeComplete)
+    const done = () => this.acknowledge(Server.closeComplete)
     const closing = kind === statement ? this.dropStatement(name) : this.dropPortal(name)
     return closing === undefined ? (done() as undefined) : closing.then(done)
+  }
+
+  /** A message that says no more than that the client's own was taken. */
+  private acknowledge(type: number): void {
+    const { outbox } = this
+    const from = outbox.writer.length
+    outbox.writer.empty(type)
+    outbox.harmless(from, 0)
   }
 
   private statement(name: string): Statement {

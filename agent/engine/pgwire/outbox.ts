@@ -21,7 +21,10 @@ export class Outbox {
   readonly writer = new MessageWriter()
   private readonly socket: Socket
   /** Set by the connection once it has a session. */
-  barrier: () => Promise<void> | undefined = () => undefined
+  barrier: (seq?: number) => Promise<void> | undefined = () => undefined
+  /** Bytes in `writer` that tell of no commit after `harmlessSeq`. */
+  private harmlessBytes = 0
+  private harmlessSeq = 0
   private readonly events: { cut(error: unknown): void; room(): void }
   private parcels: Parcel[] = []
   private waitingBytes = 0
@@ -48,11 +51,23 @@ export class Outbox {
     return new Promise((resolve, reject) => this.waiters.push({ resolve, reject }))
   }
 
+  /**
+   * What was written since `writer` had this length tells of no commit after `seq` (0: of none at all). Where that holds for all that a flush sends, it need not wait
+   * for whatever else is on its way to the disk.
+   */
+  harmless(from: number, seq: number): void {
+    this.harmlessBytes += this.writer.length - from
+    this.harmlessSeq = Math.max(this.harmlessSeq, seq)
+  }
+
   /** Sends what was written so far, as soon as it may be seen. */
   flush(): void {
     const bytes = this.writer.take()
+    const seq = bytes?.length === this.harmlessBytes ? this.harmlessSeq : undefined
+    this.harmlessBytes = 0
+    this.harmlessSeq = 0
     if (bytes === undefined || this.closed) return
-    const barrier = this.barrier()
+    const barrier = this.barrier(seq)
     if (barrier === undefined && this.parcels.length === 0) {
       step('WIRE:ANSWER')
       this.socket.write(bytes)

@@ -16,6 +16,8 @@ export const enginePoints = {
     'COMMIT:OWN': 2,
     'GROUP:APPEND': 20,
     'GROUP:COMMIT': 20,
+    'TOGETHER:BEGIN': 10,
+    'TOGETHER:COMMIT': 10,
     'JOURNAL:WRITE': 20,
     'JOURNAL:SYNC': 40,
     'JOURNAL:DURABLE': 20,

@@ -114,18 +114,23 @@ export class Lives {
     await this.engine.sql(
       'CREATE TABLE IF NOT EXISTS singles (id BIGINT PRIMARY KEY, note VARCHAR)',
       'CREATE TABLE IF NOT EXISTS legs (id BIGINT, leg INTEGER, amount INTEGER, PRIMARY KEY (id, leg))',
+      'CREATE TABLE IF NOT EXISTS booked (id BIGINT PRIMARY KEY, client INTEGER NOT NULL)',
+      'CREATE TABLE IF NOT EXISTS totals (client INTEGER PRIMARY KEY, orders BIGINT NOT NULL)',
+      'INSERT INTO totals SELECT i, 0 FROM range(10) r(i) ON CONFLICT DO NOTHING',
       'CREATE SEQUENCE IF NOT EXISTS numbers',
       'CREATE TABLE IF NOT EXISTS large (id BIGINT, part INTEGER, v VARCHAR)',
       'CREATE TABLE IF NOT EXISTS medium (id BIGINT, v VARCHAR)',
     )
   }
 
-  /** Clients that write until the engine is gone or `rest` is called: two of single rows, one of transactions; others order checkpoints, holds and probes. */
+  /** Clients that write until the engine is gone or `rest` is called: two of single rows, three of transactions; others order checkpoints, holds and probes. */
   work(): void {
     this.#begin(() => [
       this.#write(1, single),
       this.#write(2, single),
       this.#write(3, transaction),
+      this.#write(6, (client, order) => booking(client, order, 6)),
+      this.#write(7, (client, order) => booking(client, order, 7)),
       this.#loop(() => this.engine.control.checkpoint()),
       this.#loop(() => this.engine.control.probe()),
       this.#loop(async () => (await this.engine.control.hold()).release()),
@@ -194,6 +199,7 @@ export class Lives {
     assert.equal([recovery.gaps, recovery.refused, recovery.quarantined], [[], [], []], `after ${this.story.slice(-6).join(', ')}`)
     const rows = await this.engine.sql(
       `SELECT id, true FROM singles UNION ALL SELECT id, count(*) = ${legs} AND sum(amount) = 0 FROM legs GROUP BY id
+       UNION ALL SELECT id, orders = count(*) OVER (PARTITION BY client) FROM booked JOIN totals USING (client)
        UNION ALL SELECT id, count(*) = ${largeRows} AND sum(length(v)) = ${largeRows * 20_000} FROM large GROUP BY id
        UNION ALL SELECT id, count(*) = ${mediumRows} FROM medium GROUP BY id`,
     )
@@ -238,7 +244,7 @@ export class Lives {
         assert.is(seq, this.#lastDelivered + 1, 'seqs come in order, without holes')
         this.#lastDelivered = seq
         for (const change of changes) {
-          if (change.kind !== 'insert' || !['singles', 'legs', 'large', 'medium'].includes(change.table.name)) continue
+          if (change.kind !== 'insert' || !['singles', 'legs', 'booked', 'large', 'medium'].includes(change.table.name)) continue
           for (const id of new Set(change.rows.columns[0])) {
             const before = this.delivered.get(Number(id))
             assert.ok(before === undefined || before === seq, `order ${id} came at seq ${before} and ${seq}`)
@@ -249,7 +255,7 @@ export class Lives {
       await this.#consumer.confirm(this.#lastDelivered)
     }
     assert.equal([...this.delivered.keys()].sort(byNumber), [...found.keys()].sort(byNumber), 'the consumer has what is there')
-    for (const client of [1, 2, 3, 4, 5]) {
+    for (const client of [1, 2, 3, 4, 5, 6, 7]) {
       const seqs = this.acknowledged.filter((told) => told.client === client).map(({ order }) => this.delivered.get(order) as number)
       assert.equal(seqs, [...seqs].sort(byNumber), `commits of client ${client} are in their order`)
     }
@@ -318,6 +324,15 @@ async function alone(client: pg.Client, order: number): Promise<void> {
     (error: Error & { code?: string }) => error,
   )
   if (!('code' in again) || again.code !== '23505') throw again
+}
+
+/** DuckDB is told of it when it commits, together with others. */
+async function booking(client: pg.Client, order: number, by: number): Promise<void> {
+  await client.query('BEGIN')
+  await client.query('INSERT INTO booked VALUES ($1, $2)', [order, by])
+  await client.query('UPDATE totals SET orders = orders + 1 WHERE client = $1', [by])
+  const { command } = await client.query('COMMIT')
+  if (command !== 'COMMIT') throw new Error(`COMMIT of order ${order} was answered ${command}`)
 }
 
 async function transaction(client: pg.Client, order: number): Promise<void> {

@@ -1,0 +1,79 @@
+/**
+ * Sets the same columns of rows of one table to given values, by their keys (one whole number each). One row goes through an UPDATE of its own; more through one
+ * that takes a column in each parameter (column-lists.ts): DuckDB plans each UPDATE anew, which costs more than all of its rows.
+ */
+
+import type { Cell } from '../journal/types.ts'
+import type { TableInfo } from './catalog.ts'
+import { columnList } from './column-lists.ts'
+import type { Connection, PreparedStatement } from './duckdb.ts'
+import { quoteIdentifier } from './sql/tokens.ts'
+
+/** Rows up to which an UPDATE of each costs less. */
+const veryFewRows = 2
+
+/** An UPDATE of one row: a parameter for each column (indexes in `table.columns`), and one for the key. */
+export function updateOfOne({ table, path }: TableInfo, changed: readonly number[]): string {
+  const name = (column: number) => quoteIdentifier(table.columns[column]!.name)
+  const sets = changed.map((column, i) => `${name(column)} = $${i + 1}`)
+  return `UPDATE ${path} SET ${sets.join(', ')} WHERE ${name(table.primaryKey[0] as number)} = $${changed.length + 1}`
+}
+
+export class RowUpdater {
+  #connection: Connection
+  #info: TableInfo
+  /** Indexes in `table.columns`: what is set, then the key. */
+  #columns: readonly number[]
+  #one: PreparedStatement | undefined
+  #many: PreparedStatement | undefined
+
+  constructor(connection: Connection, info: TableInfo, changed: readonly number[]) {
+    this.#connection = connection
+    this.#info = info
+    this.#columns = [...changed, info.table.primaryKey[0] as number]
+  }
+
+  /** `rows`: all columns of the table, each row another one. `alone`: nobody waits for the event loop. Resolves with how many were found. After an error this must be closed. */
+  async update(rows: readonly (readonly Cell[])[], alone: boolean): Promise<number> {
+    if (rows.length > veryFewRows) return this.#updateMany(rows)
+    let found = 0
+    for (const cells of rows) found += await this.#updateOne(cells, alone)
+    return found
+  }
+
+  close(): void {
+    this.#one?.close()
+    this.#many?.close()
+    this.#one = undefined
+    this.#many = undefined
+  }
+
+  async #updateOne(cells: readonly Cell[], alone: boolean): Promise<number> {
+    const { columns } = this.#info.table
+    this.#one ??= await this.#connection.prepare(updateOfOne(this.#info, this.#columns.slice(0, -1)))
+    for (const [i, column] of this.#columns.entries()) this.#one.bindCell(i, columns[column]!.type, cells[column] as Cell)
+    return (await this.#one.runBriefly(alone)).rowsChanged
+  }
+
+  async #updateMany(rows: readonly (readonly Cell[])[]): Promise<number> {
+    const { table, path } = this.#info
+    const lists = this.#columns.map((column) => columnList(table.columns[column]!))
+    if (this.#many === undefined) {
+      const apart = lists.map((list, i) => `${list.apart(`$${i + 1}`)} AS c${i}`)
+      const values = lists.map((list, i) => `${list.values(`c${i}`)} AS v${i}`)
+      const name = (column: number) => quoteIdentifier(table.columns[column]!.name)
+      const sets = this.#columns.slice(0, -1).map((column, i) => `${name(column)} = given.v${i}`)
+      const key = `changing.${name(table.primaryKey[0] as number)} = given.v${sets.length}`
+      this.#many = await this.#connection.prepare(
+        `UPDATE ${path} AS changing SET ${sets.join(', ')} FROM (SELECT ${values.join(', ')} FROM (SELECT ${apart.join(', ')})) AS given WHERE ${key}`,
+      )
+    }
+    for (const [i, list] of lists.entries())
+      list.bind(
+        this.#many,
+        i,
+        rows.map((cells) => cells[this.#columns[i] as number] as Cell),
+      )
+    return (await this.#many.runBriefly(false)).rowsChanged
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * Small transactions of many clients that DuckDB has not been told of yet, since what comes of their statements is known (held-statements.ts): those that commit
+ * together (group-queue.ts) share one of DuckDB's, with one statement for each table, and an fsync; each keeps a seq of its own. Where DuckDB refuses
+ * one of a group, nothing of it is there, and each is done by itself, as if it had not been held back: only the culprit fails.
+ */
+
+import { messageOf } from '../errors.ts'
+import { type EncodedTransaction, TransactionEncoder } from '../journal/record.ts'
+import { asRows, type Cell } from '../journal/types.ts'
+import { step } from '../step.ts'
+import type { CommitPipeline } from './commit.ts'
+import type { Connection } from './duckdb.ts'
+import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
+import type { Foresight } from './foresight.ts'
+import { GroupQueue } from './group-queue.ts'
+import type { RowConflicts } from './row-conflicts.ts'
+import { cellText, keyedName } from './row-conflicts.ts'
+import type { RowImages } from './row-images.ts'
+import { RowUpdater } from './row-updater.ts'
+import { SqlError } from './sql-error.ts'
+import { TableWriter } from './table-writer.ts'
+import type { HeldStatement, Transaction } from './transaction.ts'
+
+/** Statements up to which a transaction by itself is written on the event loop. */
+const fewStatements = 8
+/** Prepared statements that are kept. */
+const mostKept = 32
+/** Statements of a group, if it is of more than one transaction: nobody waits for very large ones of others. */
+const mostStatements = 256
+
+export interface TransactionBufferOptions {
+  connect: () => Promise<Connection>
+  pipeline: CommitPipeline
+  conflicts: RowConflicts
+  images: RowImages
+  foresight: Foresight
+  /** Version of the catalog. */
+  version: () => number
+  /** Most transactions of a group. */
+  rows: number
+  /** Longest wait for a group to close, ms. */
+  maxDelay: number
+  suspect: (reason: string) => never
+  corrupt: (reason: string) => never
+}
+
+interface Entry {
+  readonly transaction: Transaction
+  /** The seq; undefined: not in a group. */
+  resolve(seq: number | undefined): void
+  reject(error: Error): void
+}
+
+export class TransactionBuffer {
+  #options: TransactionBufferOptions
+  #queue: GroupQueue<Entry>
+  #connection: Connection | undefined
+  /** By what they write, the one used last at the end. */
+  #kept = new Map<string, TableWriter | RowUpdater>()
+  #version = -1
+
+  constructor(options: TransactionBufferOptions) {
+    this.#options = options
+    const { rows, maxDelay, pipeline } = options
+    this.#queue = new GroupQueue({ rows, maxDelay, flush: () => pipeline.barrier(), commit: (group) => this.#commitGroup(group) })
+  }
+
+  /**
+   * Commits what a transaction holds back, which must be through the gate. Resolves with its seq when DuckDB has committed it and the journal has it queued;
+   * with undefined where nothing was written, and its statements are to be done in a transaction of their own. Throws SqlError 40001.
+   */
+  submit(transaction: Transaction): Promise<number | undefined> {
+    return new Promise((resolve, reject) => this.#queue.add({ transaction, resolve, reject }))
+  }
+
+  async #commitGroup(all: readonly Entry[]): Promise<void> {
+    for (const part of partsOf(all)) await this.#commitPart(part)
+  }
+
+  async #commitPart(all: readonly Entry[]): Promise<void> {
+    let group = this.#withoutConflicts(all)
+    try {
+      this.#connection ??= await this.#options.connect()
+      this.#forgetOld()
+      // Somebody else may commit the same row while DuckDB works on these; then the others begin anew.
+      while (group.length > 0) {
+        const last = await this.#commit(this.#connection, group)
+        if (last !== undefined) {
+          for (const [i, entry] of group.entries()) entry.resolve(last - group.length + 1 + i)
+          return
+        }
+        group = this.#withoutConflicts(group)
+      }
+    } catch (error) {
+      if (isCorruption(error)) this.#options.corrupt(messageOf(error))
+      if (isFatal(error)) this.#options.suspect(messageOf(error))
+      await this.#clear()
+      for (const entry of group) entry.resolve(undefined)
+    }
+  }
+
+  /** After an error: nothing of the group is there, and nothing is left open. */
+  async #clear(): Promise<void> {
+    this.#drop()
+    const connection = this.#connection
+    try {
+      await connection?.runAlone('ROLLBACK')
+    } catch (error) {
+      // Nothing was open, most likely. What may be is rolled back by that.
+      if (isFatal(error)) this.#options.suspect(messageOf(error))
+      connection?.close()
+      this.#connection = undefined
+    }
+  }
+
+  /** Whose row another has changed since is told; the others are left. */
+  #withoutConflicts(group: readonly Entry[]): readonly Entry[] {
+    return group.filter(({ transaction, reject }) => {
+      try {
+        this.#options.conflicts.check(transaction)
+        return true
+      } catch (error) {
+        reject(toSqlError(error))
+        return false
+      }
+    })
+  }
+
+  /** Resolves with the last seq; undefined: rolled back, since one is in conflict with what was committed meanwhile. */
+  async #commit(connection: Connection, group: readonly Entry[]): Promise<number | undefined> {
+    const { pipeline, conflicts, images, foresight } = this.#options
+    const transactions = group.map(({ transaction }) => transaction)
+    const encoded = transactions.map(encode)
+    const statements = transactions.flatMap(({ held }) => held)
+    step('TOGETHER:BEGIN')
+    await connection.runBriefly('BEGIN TRANSACTION')
+    await this.#write(connection, statements, transactions.length === 1 && statements.length <= fewStatements)
+    let isInConflict = false
+    const check = () => {
+      isInConflict = true
+      for (const transaction of transactions) conflicts.check(transaction)
+      isInConflict = false
+    }
+    const committed = (last: number) => {
+      for (const [i, transaction] of transactions.entries()) {
+        const seq = last - transactions.length + 1 + i
+        conflicts.committed(transaction, seq)
+        images.committed(transaction, seq)
+        for (const { kind, info, cells } of transaction.held) if (kind === 'insert') foresight.inserted(info, [cells], seq)
+      }
+    }
+    step('TOGETHER:COMMIT')
+    try {
+      const last = await pipeline.commit(connection, encoded, true, { check, committed })
+      this.#queue.committed(group.length, pipeline.writer.durable(last))
+      return last
+    } catch (error) {
+      if (isInConflict) return undefined
+      throw error
+    }
+  }
+
+  /** All statements, those into one table as one: none depends on another, but that the last of several UPDATEs of a row counts. */
+  async #write(connection: Connection, statements: readonly HeldStatement[], alone: boolean): Promise<void> {
+    const inserts = statements.filter(({ kind }) => kind === 'insert')
+    for (const [path, rows] of Map.groupBy(inserts, ({ info }) => info.path)) {
+      const [{ info }] = rows as [HeldStatement]
+      const writer = this.#keep(`insert ${path}`, () => new TableWriter(connection, info)) as TableWriter
+      const insert = await writer.statementFor(asRows(...rows.map(({ cells }) => cells)), alone)
+      await insert()
+    }
+    for (const [what, rows] of Map.groupBy(lastUpdates(statements), ({ info, changed }) => `update ${changed.join()} ${info.path}`)) {
+      const [{ info, changed }] = rows as [HeldStatement]
+      const updater = this.#keep(what, () => new RowUpdater(connection, info, changed)) as RowUpdater
+      const found = await updater.update(
+        rows.map(({ cells }) => cells),
+        alone,
+      )
+      // Nobody can have deleted one of them without a conflict.
+      if (found !== rows.length) throw new SqlError('40001', `${rows.length - found} rows of ${info.path} are not there`)
+    }
+  }
+
+  #keep(what: string, make: () => TableWriter | RowUpdater): TableWriter | RowUpdater {
+    const found = this.#kept.get(what) ?? make()
+    this.#kept.delete(what)
+    this.#kept.set(what, found)
+    const [oldest] = this.#kept
+    if (this.#kept.size > mostKept && oldest !== undefined) {
+      this.#kept.delete(oldest[0])
+      oldest[1].close()
+    }
+    return found
+  }
+
+  /** What was prepared for another schema. While these transactions are through the gate there will be no other one. */
+  #forgetOld(): void {
+    if (this.#version !== this.#options.version()) this.#drop()
+    this.#version = this.#options.version()
+  }
+
+  #drop(): void {
+    for (const prepared of this.#kept.values()) prepared.close()
+    this.#kept.clear()
+  }
+}
+
+function partsOf(group: readonly Entry[]): Entry[][] {
+  const parts: Entry[][] = []
+  let statements = Number.POSITIVE_INFINITY
+  for (const entry of group) {
+    const { length } = entry.transaction.held
+    statements += length
+    if (statements <= mostStatements) parts.at(-1)?.push(entry)
+    else {
+      parts.push([entry])
+      statements = length
+    }
+  }
+  return parts
+}
+
+/** One UPDATE of each row, with all that is changed of it. */
+function lastUpdates(statements: readonly HeldStatement[]): HeldStatement[] {
+  const rows = new Map<string, HeldStatement>()
+  for (const statement of statements) {
+    if (statement.kind !== 'update') continue
+    const { info, cells, changed } = statement
+    const row = `${keyedName(info.table)}\0${cellText(cells[info.table.primaryKey[0] as number] as Cell)}`
+    const before = rows.get(row)?.changed ?? []
+    rows.set(row, { ...statement, changed: [...new Set([...before, ...changed])].sort((a, b) => a - b) })
+  }
+  return [...rows.values()]
+}
+
+function encode({ held }: Transaction): EncodedTransaction {
+  const encoder = new TransactionEncoder()
+  for (const { change } of held) encoder.add(change)
+  return encoder.finish()
+}
