@@ -85,6 +85,11 @@ export class Foresight {
     this.#options = options
   }
 
+  /** DuckDB reads a table for it. */
+  get isLooking(): boolean {
+    return this.#looking
+  }
+
   /**
    * The row (all columns, in order) would be taken: the seq of the last commit that says so, 0 for none that is not durable. Its key counts as used until the
    * transaction ends. Undefined: that is for DuckDB to say.

@@ -80,6 +80,7 @@ export class RowConflicts {
   /** Transactions that have a snapshot. */
   #open = new Set<Transaction>()
   #lastChange = 0
+  #lastChanges = new Map<string, number>()
   /** What was committed and is newer than the oldest of them, in order of seq. */
   #recent: { readonly seq: number; readonly written: WrittenRows }[] = []
 
@@ -125,7 +126,13 @@ export class RowConflicts {
     return this.#lastChange
   }
 
+  /** The same of one table's rows. */
+  lastChangeOf(table: Table): number {
+    return this.#lastChanges.get(keyedName(table)) ?? 0
+  }
+
   committed(transaction: Transaction, seq: number): void {
+    for (const table of transaction.written.tables.keys()) this.#lastChanges.set(table, seq)
     if (!transaction.written.isEmpty || transaction.schemaChanged) this.#lastChange = seq
     if (!transaction.written.isEmpty && this.#open.size > 1) this.#recent.push({ seq, written: transaction.written })
   }

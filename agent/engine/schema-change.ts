@@ -12,12 +12,12 @@ import { otherCatalog, ownSchema } from './catalog.ts'
 import { changeConstraint } from './constraint-change.ts'
 import { NameKeeper } from './constraint-names.ts'
 import type { Executor } from './executor.ts'
+import { mayRewriteColumn, type Snapshots, untilLatestAreSeen } from './rewritten-columns.ts'
 import { constraintChange } from './sql/constraint.ts'
 import type { SchemaStatement } from './sql/statement.ts'
 import { lowerCase, pathEntries, quoteIdentifier, quoteString, type Token } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
-import { TypeChange } from './type-change.ts'
 import { isVolatile, refuseBadChecks } from './volatility.ts'
 
 export interface SchemaContext {
@@ -30,6 +30,7 @@ export interface SchemaContext {
   readonly lastSeq: number
   /** The session has temporary objects. */
   readonly temporary: boolean
+  readonly snapshots: Snapshots
 }
 
 interface Existing {
@@ -54,15 +55,12 @@ export async function changeSchema(context: SchemaContext, statement: SchemaStat
     if (rebuilt !== undefined) journal(context, statement, statement.text, rebuilt.tables, undefined, rebuilt.statements)
     return
   }
-  const retyped = altered === undefined ? undefined : await TypeChange.before(executor.connection, statement, altered)
-  // DuckDB rewrites every row, also those that this transaction's snapshot is too old to show.
-  if (retyped !== undefined) refuseOldSnapshot(context)
+  if (altered !== undefined && mayRewriteColumn(statement)) await untilLatestAreSeen(context.snapshots, transaction, altered.table)
   const before = await tablesOf(context)
   const names = await NameKeeper.before(executor.connection, catalog.name)
   transaction.schemaChanged = true
   if (!(await executor.connection.changeSchema(statement.text)))
     throw new SqlError('0A000', 'DuckDB reads this statement as something else')
-  await retyped?.verify()
   const after = await tablesOf(context)
   const touched = [...before, ...after]
     .filter(([id, table]) => !same(before.get(id), after.get(id)) && table.schema !== ownSchema)
@@ -147,7 +145,10 @@ async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatem
   const { tokens, name } = statement
   const from = tokens.findIndex((token) => token.kind === 'word' && (token.text === 'default' || token.text === 'using'))
   if (from === -1 || !(await isVolatile(context.executor.connection, tokens.slice(from + 1)))) return
-  refuseOldSnapshot(context)
+  // DuckDB rewrites every row, also those that this transaction's snapshot is too old to show.
+  if (context.transaction.startSeq < context.lastSeq) {
+    throw new SqlError('40001', 'rows have changed since this transaction began', { hint: 'roll back and try again' })
+  }
   const after = await context.catalog.table(
     context.executor.connection,
     [context.catalog.name, before.table.schema, before.table.name],
@@ -165,11 +166,6 @@ async function imagesOfNewValues(context: SchemaContext, statement: SchemaStatem
       hint: 'give the table a primary key, or use a constant',
     })
   })
-}
-
-function refuseOldSnapshot({ transaction, lastSeq }: SchemaContext): void {
-  if (transaction.startSeq < lastSeq)
-    throw new SqlError('40001', 'rows have changed since this transaction began', { hint: 'roll back and try again' })
 }
 
 /** `ALTER TABLE t ALTER [COLUMN] name …` */

@@ -24,6 +24,7 @@ import { changeSchema } from './schema-change.ts'
 import { serverVersion } from './server-version.ts'
 import type { SessionContext } from './session-context.ts'
 import { isLocal, Settings } from './settings.ts'
+import { isReadOnly } from './sql/begin.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
 import { lowerCase, splitStatements, type Token, tokenize } from './sql/tokens.ts'
 import { SqlError } from './sql-error.ts'
@@ -268,7 +269,7 @@ export class Session implements BackendSession {
     switch (statement.kind) {
       case 'begin': {
         const isFirst = !this.#block.isOpen
-        await this.#block.begin(isReadOnly(statement), notice)
+        await this.#block.begin(isReadOnly(statement.tokens), notice)
         return isFirst ? new Foreseen('BEGIN', 0) : 'BEGIN'
       }
       case 'commit':
@@ -365,10 +366,9 @@ export class Session implements BackendSession {
     const transaction = await this.#block.forWriting('exclusive')
     const { searchPath, timeZone } = this.#settings
     const lastSeq = this.#context.pipeline.writer.nextSeq - 1
-    await changeSchema(
-      { executor: this.#executor, transaction, catalog, searchPath, timeZone, lastSeq, temporary: this.#temporaries.any },
-      statement,
-    )
+    const snapshots = { ...this.#context, own: this.#presence }
+    const temporary = this.#temporaries.any
+    await changeSchema({ executor: this.#executor, transaction, catalog, searchPath, timeZone, lastSeq, temporary, snapshots }, statement)
     return statement.tag
   }
 
@@ -387,12 +387,6 @@ export class Session implements BackendSession {
     const cacheable = !this.#block.schemaChanged
     return this.#context.catalog.table(this.#executor.connection, name, this.#settings.searchPath, cacheable)
   }
-}
-
-function isReadOnly({ tokens }: Statement): boolean {
-  if (tokens.some((token) => token.text === 'serializable'))
-    throw new SqlError('0A000', 'isolation is snapshot; SERIALIZABLE is not available')
-  return tokens.some((token, i) => token.text === 'read' && tokens[i + 1]?.text === 'only')
 }
 
 /** What DuckDB itself must take a statement for. */

@@ -6,15 +6,17 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ExitCode } from '../../agent/errors.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
+import { waitFor } from '../support/wait.ts'
 import { assertSurvivesKill } from './support/surviving.ts'
 
 const test = suite('traps')
 let engine: TestEngine
 let one: pg.Client
 let two: pg.Client
+let three: pg.Client
 
 async function connectAll(): Promise<void> {
-  ;[one, two] = await Promise.all([engine.connect(), engine.connect()])
+  ;[one, two, three] = await Promise.all([engine.connect(), engine.connect(), engine.connect()])
 }
 
 async function killAndCompare(): Promise<void> {
@@ -251,34 +253,40 @@ test('unique values that swap and keys that shift: scans and indexes agree, befo
 })
 
 // 78 MB, 30 of them DuckDB's: its indexes of 3 million keys do not fit, and it says so only while it commits.
-test('a column gets another type with its latest values, or not at all while an older snapshot keeps DuckDB from them', async () => {
-  const ways = [
-    'ALTER v TYPE VARCHAR',
-    'ALTER COLUMN n SET DATA TYPE BIGINT',
-    'ALTER n TYPE BIGINT USING n + u',
-    'ALTER "n" TYPE DOUBLE USING (n / 2)',
+test('a column is made anew of its latest values, or not at all while an older snapshot keeps DuckDB from them', async () => {
+  const ways: [alter: string, value: string][] = [
+    ['ALTER n TYPE VARCHAR', '7777'],
+    ['ALTER COLUMN n SET DATA TYPE BIGINT', '7777'],
+    ['ALTER n TYPE BIGINT USING n + u', '7778'],
+    ['ALTER "n" TYPE VARCHAR USING substring(n::VARCHAR FROM 2)', '777'],
+    ['ADD COLUMN s.y INTEGER', '7777'],
   ]
-  for (const [i, way] of ways.entries()) {
-    const table = `retyped${i}`
-    await one.query(`CREATE TABLE ${table} (id INTEGER PRIMARY KEY, n INTEGER, u INTEGER, v INTEGER);
-      INSERT INTO ${table} SELECT i, i + 100, 1, i FROM range(3000) r(i)`)
+  for (const [i, [alter, value]] of ways.entries()) {
+    const table = `remade${i}`
+    await one.query(`CREATE TABLE ${table} (id INTEGER PRIMARY KEY, n INTEGER, u INTEGER, s STRUCT(x INTEGER));
+      INSERT INTO ${table} SELECT i, i + 100, 1, {x: i} FROM range(3000) r(i)`)
     await two.query('BEGIN; SELECT count(*) FROM t')
-    await one.query(`UPDATE ${table} SET n = 7777, v = 5555 WHERE id = 5`)
-    assert.is(await codeOf(one.query(`ALTER TABLE ${table} ${way}`)), '55P03')
-    assert.equal(await rowsOf(one, `SELECT n, v FROM ${table} WHERE id = 5`), [['7777', '5555']])
+    await one.query(`UPDATE ${table} SET n = 7777, s = {x: 5555} WHERE id = 5`)
+    const altering = one.query(`ALTER TABLE ${table} ${alter}`)
+    // It waits for the older snapshot, and others' changes for it.
+    await waitFor(
+      'it waits',
+      async () => (await codeOf(three.query(`SET lock_timeout = '20ms'; INSERT INTO t VALUES (900, 900, '')`))) === '55P03',
+    )
     await two.query('COMMIT')
-    await one.query(`ALTER TABLE ${table} ${way}`)
-    const n = way.includes('n + u') ? '7778' : way.includes('/ 2') ? '3888.5' : '7777'
-    assert.equal(await rowsOf(one, `SELECT n, v FROM ${table} WHERE id = 5`), [[n, '5555']])
+    await altering
+    assert.equal(await rowsOf(one, `SELECT n, s.x FROM ${table} WHERE id = 5`), [[value, '5555']], alter)
   }
-  // Its own snapshot is the older one.
   await two.query('BEGIN; SELECT count(*) FROM t')
-  await one.query('UPDATE retyped1 SET n = 8888 WHERE id = 6')
-  assert.is(await codeOf(two.query('ALTER TABLE retyped1 ALTER n TYPE INTEGER')), '40001')
+  await one.query('UPDATE remade1 SET n = 8888 WHERE id = 6')
+  assert.is(await codeOf(one.query('ALTER TABLE remade1 ALTER n TYPE INTEGER')), '55P03')
+  assert.is(await codeOf(two.query('ALTER TABLE remade1 ALTER n TYPE INTEGER')), '40001')
+  // Another table's rows are not in the way.
+  await one.query('ALTER TABLE remade0 ALTER u TYPE BIGINT')
   await two.query('ROLLBACK')
   await killAndCompare()
-  assert.equal(await rowsOf(one, 'SELECT n FROM retyped1 WHERE id IN (5, 6) ORDER BY id'), [['7777'], ['8888']])
-  for (const i of ways.keys()) await one.query(`DROP TABLE retyped${i}`)
+  assert.equal(await rowsOf(one, 'SELECT n FROM remade1 WHERE id IN (5, 6) ORDER BY id'), [['7777'], ['8888']])
+  for (const i of ways.keys()) await one.query(`DROP TABLE remade${i}`)
 })
 
 test('a prepared query without parameters sees rows that came after it was prepared, though DuckDB keeps its plan', async () => {
