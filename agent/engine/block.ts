@@ -275,7 +275,7 @@ export class Block {
     try {
       const { begun, held, changing } = transaction
       if (held.length > 0 && !changing) seq = await this.#context.transactions.submit(transaction)
-      if (seq !== undefined && begun) await this.#endReading()
+      if (seq !== undefined && begun) await this.#endReading(transaction)
       if (seq !== undefined || (held.length === 0 && !begun)) return
       await this.#start(transaction)
       if (transaction.pass.mode !== 'none') await sequences.collect(this.#connection, transaction)
@@ -299,8 +299,9 @@ export class Block {
   }
 
   /** DuckDB's own transaction has only read: what it was for has been committed apart from it. */
-  async #endReading(): Promise<void> {
-    await this.#connection.runBriefly('ROLLBACK').catch((error) => this.#judge(error))
+  async #endReading({ isPlain }: Transaction): Promise<void> {
+    const ended = isPlain ? this.#connection.runBriefly('ROLLBACK') : this.#connection.runAlone('ROLLBACK')
+    await ended.catch((error) => this.#judge(error))
   }
 
   /** What was drawn stays drawn after a rollback: the journal must say so as well, or a replay would hand it out again. */
