@@ -13,6 +13,7 @@ import type { Connection } from './duckdb.ts'
 import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import type { Foresight } from './foresight.ts'
 import { GroupQueue } from './group-queue.ts'
+import { KeptWriters } from './kept-writers.ts'
 import type { RowConflicts } from './row-conflicts.ts'
 import { cellText, keyedName } from './row-conflicts.ts'
 import type { RowImages } from './row-images.ts'
@@ -23,8 +24,8 @@ import type { HeldStatement, Transaction } from './transaction.ts'
 
 /** Statements up to which a transaction by itself is written on the event loop. */
 const fewStatements = 8
-/** Prepared statements that are kept. */
-const mostKept = 32
+/** Prepared statements of each kind that are kept. */
+const mostKept = 16
 /** Statements of a group, if it is of more than one transaction: nobody waits for very large ones of others. */
 const mostStatements = 256
 
@@ -55,9 +56,8 @@ export class TransactionBuffer {
   #options: TransactionBufferOptions
   #queue: GroupQueue<Entry>
   #connection: Connection | undefined
-  /** By what they write, the one used last at the end. */
-  #kept = new Map<string, TableWriter | RowUpdater>()
-  #version = -1
+  #inserts = new KeptWriters<TableWriter>(mostKept)
+  #updates = new KeptWriters<RowUpdater>(mostKept)
 
   constructor(options: TransactionBufferOptions) {
     this.#options = options
@@ -81,7 +81,7 @@ export class TransactionBuffer {
     let group = this.#withoutConflicts(all)
     try {
       this.#connection ??= await this.#options.connect()
-      this.#forgetOld()
+      for (const kept of [this.#inserts, this.#updates]) kept.forSchema(this.#options.version())
       // Somebody else may commit the same row while DuckDB works on these; then the others begin anew.
       while (group.length > 0) {
         const last = await this.#commit(this.#connection, group)
@@ -101,7 +101,7 @@ export class TransactionBuffer {
 
   /** After an error: nothing of the group is there, and nothing is left open. */
   async #clear(): Promise<void> {
-    this.#drop()
+    for (const kept of [this.#inserts, this.#updates]) kept.drop()
     const connection = this.#connection
     try {
       await connection?.runAlone('ROLLBACK')
@@ -165,13 +165,13 @@ export class TransactionBuffer {
     const inserts = statements.filter(({ kind }) => kind === 'insert')
     for (const [path, rows] of Map.groupBy(inserts, ({ info }) => info.path)) {
       const [{ info }] = rows as [HeldStatement]
-      const writer = this.#keep(`insert ${path}`, () => new TableWriter(connection, info)) as TableWriter
+      const writer = this.#inserts.get(path, () => new TableWriter(connection, info))
       const insert = await writer.statementFor(asRows(...rows.map(({ cells }) => cells)), alone)
       await insert()
     }
-    for (const [what, rows] of Map.groupBy(lastUpdates(statements), ({ info, changed }) => `update ${changed.join()} ${info.path}`)) {
+    for (const [what, rows] of Map.groupBy(lastUpdates(statements), ({ info, changed }) => `${changed.join()} ${info.path}`)) {
       const [{ info, changed }] = rows as [HeldStatement]
-      const updater = this.#keep(what, () => new RowUpdater(connection, info, changed)) as RowUpdater
+      const updater = this.#updates.get(what, () => new RowUpdater(connection, info, changed))
       const found = await updater.update(
         rows.map(({ cells }) => cells),
         alone,
@@ -179,29 +179,6 @@ export class TransactionBuffer {
       // Nobody can have deleted one of them without a conflict.
       if (found !== rows.length) throw new SqlError('40001', `${rows.length - found} rows of ${info.path} are not there`)
     }
-  }
-
-  #keep(what: string, make: () => TableWriter | RowUpdater): TableWriter | RowUpdater {
-    const found = this.#kept.get(what) ?? make()
-    this.#kept.delete(what)
-    this.#kept.set(what, found)
-    const [oldest] = this.#kept
-    if (this.#kept.size > mostKept && oldest !== undefined) {
-      this.#kept.delete(oldest[0])
-      oldest[1].close()
-    }
-    return found
-  }
-
-  /** What was prepared for another schema. While these transactions are through the gate there will be no other one. */
-  #forgetOld(): void {
-    if (this.#version !== this.#options.version()) this.#drop()
-    this.#version = this.#options.version()
-  }
-
-  #drop(): void {
-    for (const prepared of this.#kept.values()) prepared.close()
-    this.#kept.clear()
   }
 }
 

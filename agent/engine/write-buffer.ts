@@ -14,6 +14,7 @@ import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
 import type { Foresight } from './foresight.ts'
 import type { WriterGate } from './gate.ts'
 import { GroupQueue } from './group-queue.ts'
+import { KeptWriters } from './kept-writers.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { SqlError } from './sql-error.ts'
 import { TableWriter } from './table-writer.ts'
@@ -54,9 +55,8 @@ export class WriteBuffer {
   #options: WriteBufferOptions
   #queue: GroupQueue<Entry>
   #connection: Connection | undefined
-  /** By the path of their table, the one used last at the end. */
-  #writers = new Map<string, TableWriter>()
-  #version = -1
+  /** By the path of their table. */
+  #writers = new KeptWriters<TableWriter>(mostWriters)
 
   constructor(options: WriteBufferOptions) {
     this.#options = options
@@ -107,20 +107,22 @@ export class WriteBuffer {
 
   /** Commits those whose table is still as they knew it; resolves with them. All are of one table. */
   async #commit(all: readonly Entry[]): Promise<readonly Entry[]> {
-    const { gate, locks, pipeline, catalog, foresight } = this.#options
+    const { connect, gate, locks, pipeline, catalog, foresight } = this.#options
     const transaction = new Transaction(false, pipeline.writer)
     let last: number | undefined
     await gate.enter(transaction.pass, 'shared', Math.max(1, this.#patience(all[0] as Entry)))
     try {
       transaction.see(pipeline.writer.nextSeq - 1, catalog.version)
       // A schema change may have committed while this group waited. From here on none can.
-      this.#forgetWriters()
-      const group = all.filter((entry) => entry.version === this.#version)
+      this.#writers.forSchema(catalog.version)
+      const group = all.filter((entry) => entry.version === catalog.version)
       const [first] = group
       if (first === undefined) return group
       if (first.info.parents.length > 0) locks.referring(first.info.parents, transaction)
       step('GROUP:APPEND')
-      const writer = await this.#writer(first.info)
+      this.#connection ??= await connect()
+      const connection = this.#connection
+      const writer = this.#writers.get(first.info.path, () => new TableWriter(connection, first.info))
       const columns = first.info.table.columns.map((_, column) => group.map((entry) => entry.cells[column] as Cell))
       const statement = await writer.statementFor({ count: group.length, columns })
       const encoded = group.map(encode)
@@ -143,35 +145,10 @@ export class WriteBuffer {
     try {
       await statement()
     } catch (error) {
-      this.#dropWriters()
+      this.#writers.drop()
       if (isCorruption(error)) this.#options.corrupt(messageOf(error))
       throw error
     }
-  }
-
-  async #writer(info: TableInfo): Promise<TableWriter> {
-    const known = this.#writers.get(info.path)
-    if (known !== undefined) this.#writers.delete(info.path)
-    this.#connection ??= await this.#options.connect()
-    const writer = known ?? new TableWriter(this.#connection, info)
-    this.#writers.set(info.path, writer)
-    const [oldest] = this.#writers
-    if (this.#writers.size > mostWriters && oldest !== undefined) {
-      this.#writers.delete(oldest[0])
-      oldest[1].close()
-    }
-    return writer
-  }
-
-  #forgetWriters(): void {
-    if (this.#version === this.#options.catalog.version) return
-    this.#version = this.#options.catalog.version
-    this.#dropWriters()
-  }
-
-  #dropWriters(): void {
-    for (const writer of this.#writers.values()) writer.close()
-    this.#writers.clear()
   }
 }
 
