@@ -44,6 +44,8 @@ async function withEngine(who: (typeof callers)[number], work: (engine: TestEngi
 
 /** Starts `write`; resolves when DuckDB has committed it and its fsync waits. */
 async function untilHeld(write: () => Promise<unknown>): Promise<{ written: Promise<unknown> }> {
+  // What waited before has gone on.
+  fs.rmSync(`${held}.waits`, { force: true })
   fs.writeFileSync(held, '')
   const written = write()
   written.catch(() => {})
