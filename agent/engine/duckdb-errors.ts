@@ -98,6 +98,12 @@ export function isFatal(error: unknown): boolean {
   return !(error instanceof SqlError) && fatal.test(messageOf(error)) && !isDiskFullBeforeCommit(error)
 }
 
+/** Ends the engine over an error after which its file or its instance cannot be trusted; returns after any other. */
+export function judge(error: unknown, ends: { corrupt(reason: string): never; suspect(reason: string): never }): void {
+  if (isCorruption(error)) ends.corrupt(messageOf(error))
+  if (isFatal(error)) ends.suspect(messageOf(error))
+}
+
 /** A statement had no room for what it would write before its COMMIT, or for what memory does not hold: it fails alone. */
 function isDiskFullBeforeCommit(error: unknown): boolean {
   return isDiskFull(error) && /^(IO|Out of Memory) Error/.test(messageOf(error)) && !/invalidated|failed to commit/i.test(messageOf(error))

@@ -16,7 +16,7 @@ import { quoteIdentifier } from './sql/tokens.ts'
 import type { Transaction } from './transaction.ts'
 
 /** Types of keys of which there are ranges, and their last value. */
-const last: Readonly<Record<string, bigint>> = { INTEGER: (1n << 31n) - 1n, BIGINT: (1n << 63n) - 1n }
+const largest: Readonly<Record<string, bigint>> = { INTEGER: (1n << 31n) - 1n, BIGINT: (1n << 63n) - 1n }
 /** Parents of a foreign key that are kept. */
 const mostParents = 10_000
 /** A look for free keys reads a part of the table, or all of it: looks may take this part of the time, those for all tables together. */
@@ -228,7 +228,7 @@ export class Foresight {
       ms = performance.now() - since
       // Whoever is told of a free key may know of the DELETE that freed it.
       await this.#options.pipeline.barrier()
-      const end = next === null || next === undefined ? (last[type.kind] as bigint) : BigInt(next as number | bigint) - 1n
+      const end = next === null || next === undefined ? (largest[type.kind] as bigint) : BigInt(next as number | bigint) - 1n
       if (look.spoiled || key >= end) return
       known.free.add(key + 1n, end)
       for (const [first, last] of look.taken) known.free.take(first, last)
@@ -258,7 +258,7 @@ function take({ free, claimed, look }: Known, first: bigint, last = first): void
 function keyOf({ table: { primaryKey, columns } }: TableInfo, cells: readonly Cell[]): bigint | 'none' | undefined {
   const [column] = primaryKey
   if (column === undefined) return 'none'
-  if (primaryKey.length > 1 || last[columns[column]!.type.kind] === undefined) return undefined
+  if (primaryKey.length > 1 || largest[columns[column]!.type.kind] === undefined) return undefined
   return BigInt(cells[column] as number | bigint)
 }
 

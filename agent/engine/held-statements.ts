@@ -7,7 +7,7 @@
  * told as well: many of them are one statement then.
  */
 
-import { asRows, bytesOf, type Cell } from '../journal/types.ts'
+import { asRows, bytesOf, type Cell, type Rows } from '../journal/types.ts'
 import { Foreseen } from './answer.ts'
 import type { Block } from './block.ts'
 import { type CaptureContext, captureUpdate, columnIndexes, imagesOf } from './capture.ts'
@@ -56,15 +56,14 @@ export class HeldStatements {
     typed: readonly Parameter[],
   ): Foreseen | undefined {
     const { foresight, locks } = this.#options.context
-    const seq = hasRoom(transaction, cells) ? foresight.insert(transaction, info, cells) : undefined
+    const rows = asRows(cells)
+    const seq = hasRoom(transaction, rows) ? foresight.insert(transaction, info, cells) : undefined
     if (seq === undefined) return undefined
     locks.referring(info.parents, transaction)
     transaction.hold({
-      kind: 'insert',
       info,
       cells,
-      changed: [],
-      change: { kind: 'insert', table: info.table, rows: asRows(cells) },
+      change: { kind: 'insert', table: info.table, rows },
       run: () => insertPlainly(this.#capture(transaction), statement, info, cells, typed),
     })
     return new Foreseen('INSERT 0 1', seq)
@@ -84,19 +83,18 @@ export class HeldStatements {
     const before = known ?? (await this.#read(transaction, info, simple))
     if (before === undefined) return undefined
     const after = simple.apply(before)
+    const rows = asRows(after)
     const changed = columnIndexes(info, statement.assigned)
     const isTaken = (column: number) => after[column] !== null || table.columns[column]?.nullable
     const isTied = (column: number) => info.referencedColumns.includes(column) || info.foreignKeys.some((key) => key.includes(column))
-    if (!hasRoom(transaction, after) || simple.outright(after) === undefined || !changed.every(isTaken) || changed.some(isTied))
+    if (!hasRoom(transaction, rows) || simple.outright(after) === undefined || !changed.every(isTaken) || changed.some(isTied))
       return undefined
     context.rows.checkOpen(transaction, table, simple.key)
     if (info.parents.length > 0) context.locks.referring(info.parents, transaction)
     transaction.hold({
-      kind: 'update',
       info,
       cells: after,
-      changed,
-      change: { kind: 'update', table, rows: asRows(after), changed },
+      change: { kind: 'update', table, rows, changed },
       run: async () => {
         const { count } = await captureUpdate(this.#capture(transaction), statement, info, parameters)
         if (count !== 1) throw new SqlError('40001', `another transaction has changed the same row of ${table.name}`, { hint: 'try again' })
@@ -124,9 +122,9 @@ export class HeldStatements {
   /** Has DuckDB do what was held back. Throws SqlError. */
   async run(held: readonly HeldStatement[], transaction: Transaction): Promise<void> {
     for (let from = 0; from < held.length; ) {
-      const { info, kind } = held[from] as HeldStatement
+      const { info, change } = held[from] as HeldStatement
       let to = from + 1
-      while (kind === 'insert' && held[to]?.kind === 'insert' && held[to]?.info === info) to++
+      while (change.kind === 'insert' && held[to]?.change.kind === 'insert' && held[to]?.info === info) to++
       const part = held.slice(from, to)
       if (part.length < several) for (const { run } of part) await run()
       else await this.#insertMany(info, part, transaction)
@@ -155,6 +153,6 @@ export class HeldStatements {
   }
 }
 
-function hasRoom({ held, heldBytes }: Transaction, cells: readonly Cell[]): boolean {
-  return held.length < mostHeld && heldBytes + bytesOf(asRows(cells)) <= mostBytes
+function hasRoom({ held, heldBytes }: Transaction, rows: Rows): boolean {
+  return held.length < mostHeld && heldBytes + bytesOf(rows) <= mostBytes
 }

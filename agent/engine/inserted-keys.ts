@@ -18,17 +18,22 @@ export class InsertedKeys {
     const [only, ...others] = primaryKey
     if (only === undefined) return
     const cells = others.length > 0 ? [null] : (columns[only] as readonly Cell[])
-    for (const cell of cells) {
-      if (typeof cell !== 'bigint' && !Number.isInteger(cell)) {
-        this.addUnknown()
-        return
-      }
-      const key = BigInt(cell as number | bigint)
-      if (this.#first === undefined || key < this.#first) this.#first = key
-      if (this.#last === undefined || key > this.#last) this.#last = key
-      this.#keys?.add(key)
+    if (!cells.every((cell) => typeof cell === 'bigint' || Number.isInteger(cell))) {
+      this.addUnknown()
+      return
+    }
+    // There may be millions: no object is made for each.
+    if (cells.length > few) this.#keys = undefined
+    const keys = cells as readonly (number | bigint)[]
+    let [first, last] = [keys[0] ?? 0, keys[0] ?? 0]
+    for (const key of keys) {
+      if (key < first) first = key
+      if (key > last) last = key
+      this.#keys?.add(BigInt(key))
     }
     if (this.#keys !== undefined && this.#keys.size > few) this.#keys = undefined
+    this.#first = this.#first === undefined || first < this.#first ? BigInt(first) : this.#first
+    this.#last = this.#last === undefined || last > this.#last ? BigInt(last) : this.#last
   }
 
   /** Some of which nothing is known. */

@@ -5,7 +5,7 @@
 
 import type { Cell } from '../journal/types.ts'
 import type { TableInfo } from './catalog.ts'
-import { columnList } from './column-lists.ts'
+import { type ColumnList, columnList } from './column-lists.ts'
 import type { Connection, PreparedStatement } from './duckdb.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 
@@ -24,6 +24,8 @@ export class RowUpdater {
   #info: TableInfo
   /** Indexes in `table.columns`: what is set, then the key. */
   #columns: readonly number[]
+  /** Of those. */
+  #lists: readonly ColumnList[]
   #one: PreparedStatement | undefined
   #many: PreparedStatement | undefined
 
@@ -31,6 +33,7 @@ export class RowUpdater {
     this.#connection = connection
     this.#info = info
     this.#columns = [...changed, info.table.primaryKey[0] as number]
+    this.#lists = this.#columns.map((column) => columnList(info.table.columns[column]!))
   }
 
   /** `rows`: all columns of the table, each row another one. `alone`: nobody waits for the event loop. Resolves with how many were found. After an error this must be closed. */
@@ -57,10 +60,9 @@ export class RowUpdater {
 
   async #updateMany(rows: readonly (readonly Cell[])[]): Promise<number> {
     const { table, path } = this.#info
-    const lists = this.#columns.map((column) => columnList(table.columns[column]!))
     if (this.#many === undefined) {
-      const apart = lists.map((list, i) => `${list.apart(`$${i + 1}`)} AS c${i}`)
-      const values = lists.map((list, i) => `${list.values(`c${i}`)} AS v${i}`)
+      const apart = this.#lists.map((list, i) => `${list.apart(`$${i + 1}`)} AS c${i}`)
+      const values = this.#lists.map((list, i) => `${list.values(`c${i}`)} AS v${i}`)
       const name = (column: number) => quoteIdentifier(table.columns[column]!.name)
       const sets = this.#columns.slice(0, -1).map((column, i) => `${name(column)} = given.v${i}`)
       const key = `changing.${name(table.primaryKey[0] as number)} = given.v${sets.length}`
@@ -68,7 +70,7 @@ export class RowUpdater {
         `UPDATE ${path} AS changing SET ${sets.join(', ')} FROM (SELECT ${values.join(', ')} FROM (SELECT ${apart.join(', ')})) AS given WHERE ${key}`,
       )
     }
-    for (const [i, list] of lists.entries())
+    for (const [i, list] of this.#lists.entries())
       list.bind(
         this.#many,
         i,

@@ -6,7 +6,7 @@ import type { TableInfo } from './catalog.ts'
 import { copyOptions } from './copy-options.ts'
 import { discard } from './discard.ts'
 import { type Connection, StatementType } from './duckdb.ts'
-import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
+import { judge, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
 import { refuseForbidden } from './guard.ts'
 import { HeldStatements } from './held-statements.ts'
@@ -148,7 +148,9 @@ export class Session implements BackendSession {
         sink.empty()
         return undefined
       }
-      const answer = (await this.#foresee(query, parameters, syncFollows)) ?? (await this.#perform(statement, parameters, sink))
+      await this.#stream?.buffer()
+      this.#refuse(statement)
+      const answer = (await this.#foresee(query, parameters, syncFollows)) ?? (await this.#dispatch(statement, parameters, sink))
       // Before the commit: what is told as failed must not be there.
       if (isRows(answer) && !isAsDescribed(query, answer.fields)) {
         await answer.close()
@@ -168,8 +170,6 @@ export class Session implements BackendSession {
     const { statement, insert } = query
     const isUpdate = statement?.kind === 'update' && (syncFollows || this.#block.isOpen) && !this.#block.schemaChanged
     if ((insert === undefined && !isUpdate) || !this.#writesPlainly) return undefined
-    this.#refuse(statement as Statement)
-    await this.#stream?.buffer()
     if (isUpdate) return this.#held.update(statement, parameters)
     return this.#inserts.long(query, parameters, !this.#block.isOpen && syncFollows)
   }
@@ -240,8 +240,7 @@ export class Session implements BackendSession {
   }
 
   #judge(error: unknown): void {
-    if (isCorruption(error)) this.#context.corrupt((error as Error).message)
-    if (isFatal(error)) this.#context.suspect((error as Error).message)
+    judge(error, this.#context)
   }
 
   /** What the client's text says, in DuckDB's words. */
@@ -264,6 +263,11 @@ export class Session implements BackendSession {
   async #perform(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer | Foreseen> {
     await this.#stream?.buffer()
     this.#refuse(statement)
+    return this.#dispatch(statement, parameters, sink)
+  }
+
+  /** The same for what is known to be accepted, with no rows on their way. */
+  async #dispatch(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer | Foreseen> {
     if (!['begin', 'commit', 'rollback'].includes(statement.kind)) await this.#block.start()
     const notice: StatementSink['notice'] = (...about) => sink.notice(...about)
     switch (statement.kind) {

@@ -4,18 +4,16 @@
  * one of a group, nothing of it is there, and each is done by itself, as if it had not been held back: only the culprit fails.
  */
 
-import { messageOf } from '../errors.ts'
-import { type EncodedTransaction, TransactionEncoder } from '../journal/record.ts'
-import { asRows, type Cell } from '../journal/types.ts'
+import { encodeChanges } from '../journal/record.ts'
+import { asRows } from '../journal/types.ts'
 import { step } from '../step.ts'
 import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
-import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
+import { judge, toSqlError } from './duckdb-errors.ts'
 import type { Foresight } from './foresight.ts'
 import { GroupQueue } from './group-queue.ts'
 import { KeptWriters } from './kept-writers.ts'
-import type { RowConflicts } from './row-conflicts.ts'
-import { cellText, keyedName } from './row-conflicts.ts'
+import { keyedName, keyOf, type RowConflicts } from './row-conflicts.ts'
 import type { RowImages } from './row-images.ts'
 import { RowUpdater } from './row-updater.ts'
 import { SqlError } from './sql-error.ts'
@@ -92,8 +90,7 @@ export class TransactionBuffer {
         group = this.#withoutConflicts(group)
       }
     } catch (error) {
-      if (isCorruption(error)) this.#options.corrupt(messageOf(error))
-      if (isFatal(error)) this.#options.suspect(messageOf(error))
+      judge(error, this.#options)
       await this.#clear()
       for (const entry of group) entry.resolve(undefined)
     }
@@ -107,7 +104,7 @@ export class TransactionBuffer {
       await connection?.runAlone('ROLLBACK')
     } catch (error) {
       // Nothing was open, most likely. What may be is rolled back by that.
-      if (isFatal(error)) this.#options.suspect(messageOf(error))
+      judge(error, this.#options)
       connection?.close()
       this.#connection = undefined
     }
@@ -130,7 +127,7 @@ export class TransactionBuffer {
   async #commit(connection: Connection, group: readonly Entry[]): Promise<number | undefined> {
     const { pipeline, conflicts, images, foresight } = this.#options
     const transactions = group.map(({ transaction }) => transaction)
-    const encoded = transactions.map(encode)
+    const encoded = transactions.map(({ held }) => encodeChanges(held.map(({ change }) => change)))
     const statements = transactions.flatMap(({ held }) => held)
     step('TOGETHER:BEGIN')
     await connection.runBriefly('BEGIN TRANSACTION')
@@ -146,7 +143,7 @@ export class TransactionBuffer {
         const seq = last - transactions.length + 1 + i
         conflicts.committed(transaction, seq)
         images.committed(transaction, seq)
-        for (const { kind, info, cells } of transaction.held) if (kind === 'insert') foresight.inserted(info, [cells], seq)
+        for (const { change, info, cells } of transaction.held) if (change.kind === 'insert') foresight.inserted(info, [cells], seq)
       }
     }
     step('TOGETHER:COMMIT')
@@ -162,7 +159,7 @@ export class TransactionBuffer {
 
   /** All statements, those into one table as one: none depends on another, but that the last of several UPDATEs of a row counts. */
   async #write(connection: Connection, statements: readonly HeldStatement[], alone: boolean): Promise<void> {
-    const inserts = statements.filter(({ kind }) => kind === 'insert')
+    const inserts = statements.filter(({ change }) => change.kind === 'insert')
     for (const [path, rows] of Map.groupBy(inserts, ({ info }) => info.path)) {
       const [{ info }] = rows as [HeldStatement]
       const writer = this.#inserts.get(path, () => new TableWriter(connection, info))
@@ -170,7 +167,7 @@ export class TransactionBuffer {
       await insert()
     }
     for (const [what, rows] of Map.groupBy(lastUpdates(statements), ({ info, changed }) => `${changed.join()} ${info.path}`)) {
-      const [{ info, changed }] = rows as [HeldStatement]
+      const [{ info, changed }] = rows as [RowUpdate]
       const updater = this.#updates.get(what, () => new RowUpdater(connection, info, changed))
       const found = await updater.update(
         rows.map(({ cells }) => cells),
@@ -197,21 +194,16 @@ function partsOf(group: readonly Entry[]): Entry[][] {
   return parts
 }
 
+type RowUpdate = Pick<HeldStatement, 'info' | 'cells'> & { readonly changed: readonly number[] }
+
 /** One UPDATE of each row, with all that is changed of it. */
-function lastUpdates(statements: readonly HeldStatement[]): HeldStatement[] {
-  const rows = new Map<string, HeldStatement>()
-  for (const statement of statements) {
-    if (statement.kind !== 'update') continue
-    const { info, cells, changed } = statement
-    const row = `${keyedName(info.table)}\0${cellText(cells[info.table.primaryKey[0] as number] as Cell)}`
+function lastUpdates(statements: readonly HeldStatement[]): RowUpdate[] {
+  const rows = new Map<string, RowUpdate>()
+  for (const { info, cells, change } of statements) {
+    if (change.kind !== 'update') continue
+    const row = `${keyedName(info.table)}\0${keyOf(change, 0)}`
     const before = rows.get(row)?.changed ?? []
-    rows.set(row, { ...statement, changed: [...new Set([...before, ...changed])].sort((a, b) => a - b) })
+    rows.set(row, { info, cells, changed: [...new Set([...before, ...change.changed])].sort((a, b) => a - b) })
   }
   return [...rows.values()]
-}
-
-function encode({ held }: Transaction): EncodedTransaction {
-  const encoder = new TransactionEncoder()
-  for (const { change } of held) encoder.add(change)
-  return encoder.finish()
 }

@@ -19,12 +19,9 @@ const mostPlainRows = 64
 
 /** A statement that DuckDB has not been told of, since what comes of it is known (held-statements.ts). */
 export interface HeldStatement {
-  readonly kind: 'insert' | 'update'
   readonly info: TableInfo
   /** The row after it, all columns. */
   readonly cells: readonly Cell[]
-  /** By an UPDATE: indexes in `table.columns`. */
-  readonly changed: readonly number[]
   /** As it goes to the journal. */
   readonly change: Extract<Change, { kind: 'insert' | 'update' }>
   /** Has DuckDB do it in this transaction, which it has begun. Throws SqlError; also where something else comes of it. */

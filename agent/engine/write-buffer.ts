@@ -4,13 +4,13 @@
  */
 
 import { messageOf } from '../errors.ts'
-import { TransactionEncoder } from '../journal/record.ts'
+import { encodeChanges } from '../journal/record.ts'
 import { asRows, type Cell } from '../journal/types.ts'
 import { step } from '../step.ts'
 import type { Catalog, TableInfo } from './catalog.ts'
 import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
-import { isCorruption, isFatal, toSqlError } from './duckdb-errors.ts'
+import { isCorruption, judge, toSqlError } from './duckdb-errors.ts'
 import type { Foresight } from './foresight.ts'
 import type { WriterGate } from './gate.ts'
 import { GroupQueue } from './group-queue.ts'
@@ -83,8 +83,7 @@ export class WriteBuffer {
       const written = new Set(await this.#commit(entries))
       for (const entry of entries) entry.resolve(written.has(entry))
     } catch (error) {
-      if (isCorruption(error)) this.#options.corrupt(messageOf(error))
-      if (isFatal(error)) this.#options.suspect(messageOf(error))
+      judge(error, this.#options)
       const failure = toSqlError(error)
       if (failure.code === '55P03') return this.#stillClosed(entries, failure)
       if (entries.length === 1) for (const entry of entries) entry.reject(failure)
@@ -123,16 +122,12 @@ export class WriteBuffer {
       this.#connection ??= await connect()
       const connection = this.#connection
       const writer = this.#writers.get(first.info.path, () => new TableWriter(connection, first.info))
-      const columns = first.info.table.columns.map((_, column) => group.map((entry) => entry.cells[column] as Cell))
-      const statement = await writer.statementFor({ count: group.length, columns })
+      const rows = group.map(({ cells }) => cells)
+      const statement = await writer.statementFor(asRows(...rows))
       const encoded = group.map(encode)
       step('GROUP:COMMIT')
       last = await pipeline.commitStatement(encoded, () => this.#write(statement))
-      foresight.inserted(
-        first.info,
-        group.map(({ cells }) => cells),
-        last,
-      )
+      foresight.inserted(first.info, rows, last)
       this.#queue.committed(group.length, pipeline.writer.durable(last))
       return group
     } finally {
@@ -153,7 +148,5 @@ export class WriteBuffer {
 }
 
 function encode({ info, cells }: Entry) {
-  const encoder = new TransactionEncoder()
-  encoder.add({ kind: 'insert', table: info.table, rows: asRows(cells) })
-  return encoder.finish()
+  return encodeChanges([{ kind: 'insert', table: info.table, rows: asRows(cells) }])
 }

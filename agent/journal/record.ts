@@ -58,6 +58,13 @@ function jsonOf(table: Table): Buffer {
   return json
 }
 
+/** All changes of a small transaction, as they go to the journal. */
+export function encodeChanges(changes: readonly Change[]): EncodedTransaction {
+  const encoder = new TransactionEncoder()
+  for (const change of changes) encoder.add(change)
+  return encoder.finish()
+}
+
 /** Encodes changes one by one. Given a `source`, it keeps no more of them in memory than a few MB. */
 export class TransactionEncoder {
   #out = new ByteWriter(512)
