@@ -61,7 +61,7 @@ Exit codes: 0 ok; 1 failed, damaged or unhealthy; 2 usage; 3 unknown or inconclu
 }
 
 // A reader that stops early (`| head`) is no fault.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? ExitCode.ok : ExitCode.failed))
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? ExitCode.ok : printError(error, false)))
 
 void main(commandLine())
   .catch((error) => printError(error, false))

@@ -39,7 +39,11 @@ test('rot in a segment that the database file is past costs nothing, and a new s
     await fill(guarded)
     assert.is((await guarded.command('checkpoint')).code, 0)
     await insert(guarded, 100, 105)
-    const { watermark, durableSeq } = (await guarded.status()).engine.status ?? { watermark: 0, durableSeq: 0 }
+    const [watermark, durableSeq] = [31, 37]
+    await guarded.until(
+      'what was written is known',
+      ({ engine: { status } }) => status?.watermark === watermark && status.durableSeq === durableSeq,
+    )
     const batch = random.pick(batchesOf(guarded).filter(({ lastSeq }) => lastSeq <= watermark))
     const rotten = rot(batch, random)
     await guarded.killEngine()
@@ -138,7 +142,7 @@ async function fill(guarded: Guarded): Promise<Map<number, number>> {
     await guarded.killEngine()
     await waitFor('the engine is back', async () => (await guarded.sql('SELECT 1')).length === 1, { deadline: patience })
   }
-  assert.is((await guarded.status()).engine.status?.durableSeq, 31)
+  await guarded.until('what was written is known', ({ engine }) => engine.status?.durableSeq === 31)
   assert.ok(listSegments(path.join(guarded.data, 'journal')).length >= 3)
   return seqs
 }
@@ -206,8 +210,7 @@ async function goesOn(guarded: Guarded, first: number): Promise<void> {
   await guarded.stop()
   await guarded.start()
   assert.equal(await guarded.sql('SELECT count(*) FROM t'), [[after]])
-  const { incidents } = await guarded.status()
-  assert.is(incidents.filter(({ closedAt }) => closedAt === null).length, 0, JSON.stringify(incidents))
+  await guarded.until('no incident is open', ({ incidents }) => incidents.every(({ closedAt }) => closedAt !== null))
   await guarded.stop()
 }
 
