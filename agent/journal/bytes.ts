@@ -32,6 +32,13 @@ export class ByteWriter {
     return this.#buffer.subarray(0, this.#length)
   }
 
+  /** A copy of what was written. */
+  copy(): Buffer {
+    const copy = Buffer.allocUnsafe(this.#length)
+    this.#buffer.copy(copy, 0, 0, this.#length)
+    return copy
+  }
+
   /** Begins anew. */
   clear(): void {
     this.#length = 0

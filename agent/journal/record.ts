@@ -58,11 +58,36 @@ function jsonOf(table: Table): Buffer {
   return json
 }
 
+/** What small transactions are encoded in, one after the other: for thousands a second buffers of their own cost more than their bytes. */
+let scratch = new ByteWriter(4096)
+const largestScratch = 1 << 16
+
 /** All changes of a small transaction, as they go to the journal. */
 export function encodeChanges(changes: readonly Change[]): EncodedTransaction {
-  const encoder = new TransactionEncoder()
-  for (const change of changes) encoder.add(change)
-  return encoder.finish()
+  const tables: Table[] = []
+  let rows = 0
+  scratch.clear()
+  beginBody(scratch)
+  scratch.varint(changes.length)
+  for (const change of changes) {
+    encodeChange(scratch, change, (table) => indexIn(tables, table))
+    if ('rows' in change) rows += change.rows.count
+  }
+  const body = scratch.copy()
+  if (body.length > largestScratch) scratch = new ByteWriter(4096)
+  return { tables, body, rows, spilled: false }
+}
+
+/** Room for what `stamp` writes. */
+function beginBody(out: ByteWriter): void {
+  out.u64(0n)
+  out.f64(0)
+}
+
+/** The number of a table in a transaction's list, which it is put into if need be. */
+function indexIn(tables: Table[], table: Table): number {
+  const known = tables.indexOf(table)
+  return known === -1 ? tables.push(table) - 1 : known
 }
 
 /** Encodes changes one by one. Given a `source`, it keeps no more of them in memory than a few MB. */
@@ -87,7 +112,7 @@ export class TransactionEncoder {
   /** Throws what the disk says (ENOSPC, …): the transaction cannot go on then. */
   add(change: Change): void {
     for (const part of this.#source === undefined ? [change] : partsOf(change, partBytes)) {
-      encodeChange(this.#out, part, (table) => this.#table(table))
+      encodeChange(this.#out, part, (table) => indexIn(this.#tables, table))
       const rows = 'rows' in part ? part.rows.count : 0
       this.#added(rows, 'rows' in part ? rows : 1)
     }
@@ -97,7 +122,7 @@ export class TransactionEncoder {
   addPacked(table: Table, rows: PackedRows): void {
     let from = 0
     for (const to of packedParts(rows, partBytes)) {
-      encodePackedInsert(this.#out, rows, from, to, this.#table(table))
+      encodePackedInsert(this.#out, rows, from, to, indexIn(this.#tables, table))
       this.#added(to - from, to - from)
       from = to
     }
@@ -136,24 +161,19 @@ export class TransactionEncoder {
     const spilled = this.#reference !== undefined
     if (this.#spill !== undefined && !spilled) throw new Error('a spill was not sealed')
     const head = new ByteWriter(24)
-    head.u64(0n)
-    head.f64(0)
+    beginBody(head)
     if (spilled) head.text(JSON.stringify(this.#reference))
     else head.varint(this.#count)
     const body = spilled ? Buffer.from(head.bytes()) : Buffer.concat([head.bytes(), this.#out.bytes()])
     return { tables: this.#tables, body, rows: this.#rows, spilled }
   }
-
-  #table(table: Table): number {
-    const known = this.#tables.indexOf(table)
-    if (known !== -1) return known
-    return this.#tables.push(table) - 1
-  }
 }
 
 /** Writes seq and time into an encoded transaction. */
 export function stamp(transaction: EncodedTransaction, seq: number, time: number): void {
-  transaction.body.writeBigUInt64LE(BigInt(seq), 0)
+  // Several times faster than as a bigint.
+  transaction.body.writeUInt32LE(seq % 2 ** 32, 0)
+  transaction.body.writeUInt32LE(Math.floor(seq / 2 ** 32), 4)
   transaction.body.writeDoubleLE(time, 8)
 }
 

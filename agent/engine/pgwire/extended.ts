@@ -7,7 +7,7 @@ import type { BackendSession, Field, Parameter, PreparedQuery, StatementSink } f
 import { Cursor } from './cursor.ts'
 import { decodeParameter } from './decoding.ts'
 import { encoderOf, type Format } from './encoding.ts'
-import { Frontend, type MessageReader, Server, utf8 } from './messages.ts'
+import { Frontend, type MessageReader, Server } from './messages.ts'
 import type { Outbox } from './outbox.ts'
 import { commandComplete, parameterDescription, rowDescription } from './responses.ts'
 import { isInteger, typeName, typeOf } from './types.ts'
@@ -104,11 +104,11 @@ export class ExtendedQuery {
     const statementName = message.cstring()
     const formats = readFormats(message)
     const count = message.uint16()
-    // Where the values lie; they are decoded once the statement is known, but the message must be well-formed first.
-    const values: (Buffer | null)[] = []
+    // Where the values lie, and how long they are; they are decoded once the statement is known, but the message must be well-formed first.
+    const places: number[] = []
     for (let i = 0; i < count; i++) {
       const length = message.int32()
-      values.push(length === -1 ? null : message.bytes(length))
+      places.push(length === -1 ? -1 : message.skip(length), length)
     }
     const resultFormats = readFormats(message)
     message.finish()
@@ -124,7 +124,8 @@ export class ExtendedQuery {
     const parameters: Parameter[] = []
     for (let i = 0; i < count; i++) {
       const format = formats.length === 1 ? formats[0] : formats[i]
-      parameters.push(readParameter(values[i] as Buffer | null, format ?? 0, target.declaredOids[i] ?? 0, parameterTypes[i] ?? null, i + 1))
+      const value = { message, start: places[2 * i] as number, length: places[2 * i + 1] as number }
+      parameters.push(readParameter(value, format ?? 0, target.declaredOids[i] ?? 0, parameterTypes[i] ?? null, i + 1))
     }
     const spread = spreadFormats(resultFormats, fields)
     if (name !== '' && this.portals.has(name)) throw new SqlError('42P03', `cursor "${name}" already exists`)
@@ -266,10 +267,23 @@ function spreadFormats(given: readonly Format[], fields: readonly Field[] | null
   return formats
 }
 
-function readParameter(bytes: Buffer | null, format: Format, oid: number, inferred: ColumnType | null, number: number): Parameter {
-  if (bytes === null) return null
-  if (format === 1) return decodeParameter(bytes, oid, inferred, number)
-  const text = utf8(bytes)
+/** `length`: -1 for NULL. */
+interface BoundValue {
+  readonly message: MessageReader
+  readonly start: number
+  readonly length: number
+}
+
+function readParameter(
+  { message, start, length }: BoundValue,
+  format: Format,
+  oid: number,
+  inferred: ColumnType | null,
+  number: number,
+): Parameter {
+  if (length === -1) return null
+  if (format === 1) return decodeParameter(message.bytesAt(start, length), oid, inferred, number)
+  const text = message.textAt(start, length)
   const type = inferred ?? typeOf(oid)
   if ((type?.kind === 'LIST' || type?.kind === 'ARRAY') && text.trimStart().startsWith('{')) return parseArray(text)
   // As Postgres prints it: '1 mon -2 days +03:00:00'. DuckDB reads no plus.

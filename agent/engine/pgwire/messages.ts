@@ -172,23 +172,36 @@ export class MessageReader {
 
   /** A view, not a copy. */
   bytes(length: number): Buffer {
+    return this.bytesAt(this.skip(length), length)
+  }
+
+  /** Where the next `length` bytes lie, for `textAt` and `bytesAt`: of most, views are never needed. */
+  skip(length: number): number {
     if (length < 0) throw protocolViolation('invalid message format: negative length')
-    const at = this.take(length)
-    return this.buffer.subarray(at, at + length)
+    return this.take(length)
+  }
+
+  bytesAt(start: number, length: number): Buffer {
+    return this.buffer.subarray(start, start + length)
+  }
+
+  /** Throws as `utf8` does. */
+  textAt(start: number, length: number): string {
+    return checkedUtf8(this.buffer, start, start + length)
   }
 
   /** Text of a known length. Throws 22021 when it is not UTF-8 or holds a zero byte. */
   text(length: number): string {
-    return utf8(this.bytes(length))
+    return this.textAt(this.skip(length), length)
   }
 
   /** Text up to a zero byte. Throws 22021 when it is not UTF-8. */
   cstring(): string {
     const zero = this.buffer.indexOf(0, this.position)
     if (zero < 0 || zero >= this.limit) throw protocolViolation('invalid message format: unterminated string')
-    const bytes = this.buffer.subarray(this.position, zero)
+    const start = this.position
     this.position = zero + 1
-    return bytes.length === 0 ? '' : utf8(bytes)
+    return start === zero ? '' : checkedUtf8(this.buffer, start, zero)
   }
 
   private take(length: number): number {
@@ -201,8 +214,13 @@ export class MessageReader {
 
 /** Decodes text as Postgres would take it. Throws 22021 instead of putting U+FFFD in place of what is not UTF-8. */
 export function utf8(bytes: Buffer): string {
-  const text = bytes.toString('utf8')
-  if (text.includes('\ufffd') && !isUtf8(bytes)) throw new SqlError('22021', 'invalid byte sequence for encoding "UTF8"')
+  return checkedUtf8(bytes, 0, bytes.length)
+}
+
+function checkedUtf8(bytes: Buffer, start: number, end: number): string {
+  const text = bytes.toString('utf8', start, end)
+  if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start, end)))
+    throw new SqlError('22021', 'invalid byte sequence for encoding "UTF8"')
   if (text.includes('\0')) throw new SqlError('22021', 'invalid byte sequence for encoding "UTF8": 0x00')
   return text
 }
