@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net'
 import koffi from 'koffi'
+import { descriptorOf } from './socket-descriptor.ts'
 
 const SOL_SOCKET = 1
 const SO_PEERCRED = 17
@@ -29,9 +30,8 @@ function load() {
 export async function peerUser(socket: Socket): Promise<string | undefined> {
   if (process.platform !== 'linux') return undefined
   library ??= load()
-  // Not public, but there is no other way to the descriptor; it is gone with the socket.
-  const fd = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd
-  if (fd === undefined || fd < 0) return undefined
+  const fd = descriptorOf(socket)
+  if (fd < 0) return undefined
   const credentials = Buffer.alloc(credentialsLength)
   const length = [credentialsLength]
   if (library.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length) !== 0 || length[0] !== credentialsLength) return undefined

@@ -6,6 +6,7 @@
 
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { jemallocEnvironment } from '../../agent/allocator.ts'
 import { packageDirectory, placeOf } from '../../build/packages.ts'
@@ -92,6 +93,12 @@ const prerequisites: readonly Prerequisite[] = [
     packages: ['wine', 'wine64'],
     bring: bringForWindows,
     present: () => hasWine() && forWindows.every(([name, version]) => placeOf(name, version) !== undefined),
+    optional: true,
+  },
+  {
+    name: 'io-uring',
+    install: 'sysctl kernel.io_uring_disabled=0 (Linux 5.7 or later, outside of containers that forbid it)',
+    present: allowsIoUring,
     optional: true,
   },
   {
@@ -221,6 +228,17 @@ function bringForWindows(): void {
   if (!hasWine()) throw new Error('there is no Wine')
   process.stderr.write("fetching npm's packages for Windows (100 MB, once) …\n")
   for (const [name, version] of forWindows) packageDirectory(name, version)
+}
+
+/** Whether the kernel gives this process rings, by its word: a filter of system calls may forbid them. */
+function allowsIoUring(): boolean {
+  const [major = 0, minor = 0] = os.release().split('.').map(Number)
+  if (process.platform !== 'linux' || major < 5 || (major === 5 && minor < 7)) return false
+  const setting = '/proc/sys/kernel/io_uring_disabled' // since 6.6
+  return (
+    (!fs.existsSync(setting) || fs.readFileSync(setting, 'utf8').trim() === '0') &&
+    /^Seccomp:\s+0$/m.test(fs.readFileSync('/proc/self/status', 'utf8'))
+  )
 }
 
 /** Whole, and with all that is asked of it today. */

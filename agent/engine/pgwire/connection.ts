@@ -11,6 +11,7 @@ import { isLoopback } from '../../values.ts'
 import { peerUser } from '../peer.ts'
 import { protocolViolation, SqlError } from '../sql-error.ts'
 import type { Backend, BackendSession } from './backend.ts'
+import type { BatchSender } from './batch-sender.ts'
 import { Conversation, type ConversationHost } from './conversation.ts'
 import { type Gatekeeper, Login, type Role, type Visitor } from './login.ts'
 import { Frontend, MessageReader } from './messages.ts'
@@ -41,6 +42,8 @@ export interface ConnectionOptions {
   /** DaemonGuard's version, for `server_version`. */
   readonly version: string
   readonly log: Log
+  /** That of all connections. */
+  readonly sender: BatchSender
   /** How long a client may take to log in, ms. */
   readonly startupTimeout: number
   /** Whether one more session may be opened for this role; counts this one if so. */
@@ -107,7 +110,7 @@ export class Connection implements ConversationHost {
     socket.on('end', () => this.onEnd())
     socket.on('error', () => {}) // 'close' follows
     socket.on('close', () => this.onClose())
-    return new Outbox(socket, {
+    return new Outbox(socket, this.options.sender, {
       cut: (error) => {
         this.log.error({ err: error, connection: this.options.id }, 'cutting off a client: what it would be told is not durable')
         socket.destroy()

@@ -11,6 +11,7 @@ import { codeOf, DaemonGuardError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { SqlError } from '../sql-error.ts'
 import type { Backend } from './backend.ts'
+import { BatchSender } from './batch-sender.ts'
 import { Connection } from './connection.ts'
 import type { Gatekeeper } from './login.ts'
 import { Encryption } from './tls.ts'
@@ -47,6 +48,7 @@ export class Listener {
   private readonly admitted = new Set<number>()
   /** Those that are not in yet, in the order of their coming. */
   private readonly strangers = new Set<Connection>()
+  private readonly sender: BatchSender
   private servers: Server[] = []
   private whenEmpty: (() => void) | undefined
   private closing: Promise<void> | undefined
@@ -56,6 +58,7 @@ export class Listener {
   constructor(options: ListenerOptions) {
     this.options = options
     this.clock = options.clock ?? systemClock
+    this.sender = new BatchSender(options.log)
     this.encryption = options.tls === null ? undefined : new Encryption(options.tls, { log: options.log, clock: this.clock })
   }
 
@@ -167,6 +170,7 @@ export class Listener {
       encryption: isLocal ? undefined : this.encryption,
       version: this.options.version,
       log: this.options.log,
+      sender: this.sender,
       startupTimeout: this.options.startupTimeout ?? 30_000,
       admit: (role) => {
         // The agent finds a place when there is none: a probe that is refused would be taken for an engine that is ill.

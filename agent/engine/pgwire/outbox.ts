@@ -1,13 +1,17 @@
 /**
  * What goes out, in order: messages gather in `writer`, `flush` hands them to the socket in one write, but not before the
  * session's durability barrier has let them go (R1, R4). While one flush waits for its fsync the next ones queue behind it,
- * so that pipelined commits share it.
+ * so that pipelined commits share it; and what the same fsync lets go of several clients is sent together (batch-sender.ts).
  */
 
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { step } from '../../step.ts'
+import { descriptorOf } from '../socket-descriptor.ts'
 import { SqlError } from '../sql-error.ts'
+import type { BatchSender, Sendable } from './batch-sender.ts'
 import { MessageWriter } from './messages.ts'
+import { mostBytes, type Send } from './send-ring.ts'
 
 /** Bytes held back (by a barrier or a slow reader) above which no more are produced. */
 const highWater = 256 * 1024
@@ -17,9 +21,10 @@ interface Parcel {
   released: boolean
 }
 
-export class Outbox {
+export class Outbox implements Sendable {
   readonly writer = new MessageWriter()
   private readonly socket: Socket
+  private readonly sender: BatchSender
   /** Set by the connection once it has a session. */
   barrier: (seq?: number) => Promise<void> | undefined = () => undefined
   /** Bytes in `writer` that tell of no commit after `harmlessSeq`. */
@@ -28,13 +33,17 @@ export class Outbox {
   private readonly events: { cut(error: unknown): void; room(): void }
   private parcels: Parcel[] = []
   private waitingBytes = 0
+  private enlisted = false
+  /** The sender has it in hand. */
+  private offered: Buffer | undefined
   private ending = false
   private closed = false
   private waiters: { resolve: () => void; reject: (error: unknown) => void }[] = []
 
   /** `cut`: a barrier was rejected, nothing more may be said. `room`: it is no longer full. */
-  constructor(socket: Socket, events: { cut(error: unknown): void; room(): void }) {
+  constructor(socket: Socket, sender: BatchSender, events: { cut(error: unknown): void; room(): void }) {
     this.socket = socket
+    this.sender = sender
     this.events = events
     socket.on('drain', () => this.wake())
   }
@@ -102,17 +111,45 @@ export class Outbox {
   }
 
   private release(): void {
-    if (this.closed) return
+    if (this.closed || this.enlisted || this.parcels[0]?.released !== true) return
+    this.enlisted = true
+    this.sender.enlist(this)
+  }
+
+  /** What may go now: little is offered, where the socket has sent all that it had before; anything else it is given at once. */
+  offer(alone: boolean): Send | undefined {
+    this.enlisted = false
+    if (this.closed) return undefined
     const held = this.parcels.findIndex(({ released }) => !released)
     const parcels = this.parcels.splice(0, held === -1 ? this.parcels.length : held)
+    const length = parcels.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    this.waitingBytes -= length
+    const { socket } = this
+    const fd = alone || length > mostBytes || socket.writableLength > 0 || socket instanceof TLSSocket ? -1 : descriptorOf(socket)
     // Corked, one write costs as much as several.
-    if (parcels.length > 1) this.socket.cork()
+    const corked = fd < 0 && parcels.length > 1
+    if (corked) socket.cork()
     for (const { bytes } of parcels) {
       step('WIRE:ANSWER')
-      this.socket.write(bytes)
-      this.waitingBytes -= bytes.length
+      if (fd < 0) socket.write(bytes)
     }
-    if (parcels.length > 1) this.socket.uncork()
+    if (corked) socket.uncork()
+    if (fd < 0) return undefined
+    this.offered = parcels.length === 1 ? parcels[0]?.bytes : Buffer.concat(parcels.map(({ bytes }) => bytes))
+    return this.offered && { fd, bytes: this.offered }
+  }
+
+  /** The rest is the socket's, which also meets the error, if there was one. */
+  sent(bytes: number | undefined): void {
+    const { offered } = this
+    this.offered = undefined
+    if (offered === undefined || bytes === offered.length) return
+    if (bytes === undefined) this.socket.destroy()
+    else this.socket.write(offered.subarray(Math.max(0, bytes)))
+  }
+
+  settled(): void {
+    if (this.closed) return
     if (this.ending && this.parcels.length === 0) this.socket.end()
     this.wake()
   }

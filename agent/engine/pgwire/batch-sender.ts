@@ -1,0 +1,69 @@
+/**
+ * Answers of many clients that may go at the same moment, since one fsync has let them go, leave in one call into the kernel (send-ring.ts). A call for each would
+ * cost more than itself: each wakes a client, which takes the processor from the event loop there and then, sends one message, and sleeps again. So
+ * they find all their answers when they wake.
+ */
+
+import { messageOf } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import { mostSends, type Send, SendRing } from './send-ring.ts'
+
+/** One client's bytes that may go. */
+export interface Sendable {
+  /** Undefined: it sends them by itself; as it does when they are `alone`. Else they are sent for it, and `sent` is called at once. */
+  offer(alone: boolean): Send | undefined
+  /** So many bytes of the offer have left, or a negative errno; undefined: nobody knows how many. */
+  sent(bytes: number | undefined): void
+  /** All that could go has gone, of every client. */
+  settled(): void
+}
+
+export class BatchSender {
+  #log: Log
+  /** Null: there is none to be had. */
+  #ring: SendRing | null | undefined
+  #waiting: Sendable[] = []
+
+  constructor(log: Log) {
+    this.#log = log
+  }
+
+  /** It goes with all others that say so before the microtasks of this turn are through: whoever waits for the same fsync does. */
+  enlist(sendable: Sendable): void {
+    if (this.#waiting.push(sendable) === 1) queueMicrotask(() => this.#deliver())
+  }
+
+  #deliver(): void {
+    const all = this.#waiting
+    this.#waiting = []
+    const ring = all.length === 1 ? null : this.#open()
+    let batch: { sendable: Sendable; send: Send }[] = []
+    for (const sendable of all) {
+      const send = sendable.offer(ring === null)
+      if (send === undefined || ring === null) continue
+      batch.push({ sendable, send })
+      if (batch.length < mostSends) continue
+      sendAll(ring, batch)
+      batch = []
+    }
+    if (ring !== null && batch.length > 0) sendAll(ring, batch)
+    for (const sendable of all) sendable.settled()
+  }
+
+  #open(): SendRing | null {
+    if (this.#ring !== undefined) return this.#ring
+    this.#ring = null
+    if (process.platform !== 'linux') return null
+    try {
+      this.#ring = new SendRing()
+    } catch (error) {
+      this.#log.info(`answers are sent one by one: ${messageOf(error)}`)
+    }
+    return this.#ring
+  }
+}
+
+function sendAll(ring: SendRing, batch: readonly { sendable: Sendable; send: Send }[]): void {
+  const results = ring.send(batch.map(({ send }) => send))
+  for (const [i, { sendable }] of batch.entries()) sendable.sent(results[i])
+}
