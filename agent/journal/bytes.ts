@@ -27,6 +27,10 @@ export class ByteWriter {
     return this.#length
   }
 
+  get capacity(): number {
+    return this.#buffer.length
+  }
+
   /** What was written; a view that the next write may invalidate. */
   bytes(): Buffer {
     return this.#buffer.subarray(0, this.#length)

@@ -66,6 +66,7 @@ const largestScratch = 1 << 16
 export function encodeChanges(changes: readonly Change[]): EncodedTransaction {
   const tables: Table[] = []
   let rows = 0
+  if (scratch.capacity > largestScratch) scratch = new ByteWriter(4096)
   scratch.clear()
   beginBody(scratch)
   scratch.varint(changes.length)
@@ -73,9 +74,7 @@ export function encodeChanges(changes: readonly Change[]): EncodedTransaction {
     encodeChange(scratch, change, (table) => indexIn(tables, table))
     if ('rows' in change) rows += change.rows.count
   }
-  const body = scratch.copy()
-  if (body.length > largestScratch) scratch = new ByteWriter(4096)
-  return { tables, body, rows, spilled: false }
+  return { tables, body: scratch.copy(), rows, spilled: false }
 }
 
 /** Room for what `stamp` writes. */

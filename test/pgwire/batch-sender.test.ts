@@ -203,6 +203,21 @@ test('the end of a connection comes after its last answer', async () => {
   for (const pair of pairs) pair.end()
 })
 
+test('after the end nothing more is sent', async () => {
+  const pairs = await connectAll(3)
+  const [ended, ...others] = pairs as [Pair, ...Pair[]]
+  const end = once(ended.far, 'end')
+  ended.sayNow(Buffer.from('the last word'))
+  ended.outbox.end()
+  const expected = Buffer.concat(ended.expected)
+  for (const pair of pairs) pair.say(Buffer.from('one more'))
+  open(pairs)
+  await Promise.all(others.map((pair) => pair.hasAll()))
+  await end
+  assert.equal(Buffer.concat(ended.received), expected)
+  for (const pair of pairs) pair.end()
+})
+
 test('the ring tells what became of each: bytes, or the error', async () => {
   const ring = new SendRing()
   const pairs = await connectAll(3)

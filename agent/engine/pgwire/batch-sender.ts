@@ -18,6 +18,8 @@ export interface Sendable {
   settled(): void
 }
 
+type Batch = { readonly sendable: Sendable; readonly send: Send }[]
+
 export class BatchSender {
   #log: Log
   /** Null: there is none to be had. */
@@ -36,18 +38,29 @@ export class BatchSender {
   #deliver(): void {
     const all = this.#waiting
     this.#waiting = []
-    const ring = all.length === 1 ? null : this.#open()
-    let batch: { sendable: Sendable; send: Send }[] = []
+    const together = all.length > 1 && this.#open() !== null
+    let batch: Batch = []
     for (const sendable of all) {
-      const send = sendable.offer(ring === null)
-      if (send === undefined || ring === null) continue
+      const send = sendable.offer(!together)
+      if (send === undefined) continue
       batch.push({ sendable, send })
       if (batch.length < mostSends) continue
-      sendAll(ring, batch)
+      this.#send(batch)
       batch = []
     }
-    if (ring !== null && batch.length > 0) sendAll(ring, batch)
+    this.#send(batch)
     for (const sendable of all) sendable.settled()
+  }
+
+  #send(batch: Batch): void {
+    if (batch.length === 0) return
+    const results = this.#ring?.send(batch.map(({ send }) => send)) ?? batch.map(() => 0)
+    if (results.includes(undefined)) {
+      // A result that came later would be taken for another's.
+      this.#ring = null
+      this.#log.warn('answers are sent one by one from now on: the kernel has not said what became of some that were sent together')
+    }
+    for (const [i, { sendable }] of batch.entries()) sendable.sent(results[i])
   }
 
   #open(): SendRing | null {
@@ -61,9 +74,4 @@ export class BatchSender {
     }
     return this.#ring
   }
-}
-
-function sendAll(ring: SendRing, batch: readonly { sendable: Sendable; send: Send }[]): void {
-  const results = ring.send(batch.map(({ send }) => send))
-  for (const [i, { sendable }] of batch.entries()) sendable.sent(results[i])
 }

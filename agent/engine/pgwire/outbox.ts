@@ -125,7 +125,8 @@ export class Outbox implements Sendable {
     const length = parcels.reduce((sum, { bytes }) => sum + bytes.length, 0)
     this.waitingBytes -= length
     const { socket } = this
-    const fd = alone || length > mostBytes || socket.writableLength > 0 || socket instanceof TLSSocket ? -1 : descriptorOf(socket)
+    const byItself = alone || length > mostBytes || socket.writableLength > 0 || socket.writableEnded || socket instanceof TLSSocket
+    const fd = byItself ? -1 : descriptorOf(socket)
     // Corked, one write costs as much as several.
     const corked = fd < 0 && parcels.length > 1
     if (corked) socket.cork()
