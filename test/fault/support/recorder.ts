@@ -6,6 +6,7 @@
 import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
+import { Outbox } from '../../../agent/engine/pgwire/outbox.ts'
 import type { Step } from '../../../agent/step.ts'
 
 export type DiskEvent = { label: string; pid: number } & (
@@ -81,20 +82,28 @@ export interface Answer {
   completed: number
 }
 
-/** CommandComplete messages as they leave for a client; what leaves at a time are whole messages. */
+/** CommandComplete messages as they leave for a client, by its own socket or together with those of others; what leaves at a time are whole messages. */
 function listenToAnswers(tell: Tell): void {
-  const write = net.Socket.prototype.write
+  const listen = (socket: net.Socket, bytes: Uint8Array) => {
+    const port = socket.remotePort
+    if (port === undefined) return
+    const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    let completed = 0
+    for (let at = 0; at + 5 <= view.length; at += 1 + view.readUInt32BE(at + 1)) if (view[at] === 0x43) completed++
+    if (completed > 0) tell({ e: 'told', what: { port, completed } satisfies Answer }, 'ANSWER')
+  }
+  const { write } = net.Socket.prototype
   net.Socket.prototype.write = function (this: net.Socket, ...args: Parameters<typeof write>) {
     const [bytes] = args as unknown[]
-    const port = this.remotePort
-    if (bytes instanceof Uint8Array && port !== undefined) {
-      const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      let completed = 0
-      for (let at = 0; at + 5 <= view.length; at += 1 + view.readUInt32BE(at + 1)) if (view[at] === 0x43) completed++
-      if (completed > 0) tell({ e: 'told', what: { port, completed } satisfies Answer }, 'ANSWER')
-    }
+    if (bytes instanceof Uint8Array) listen(this, bytes)
     return write.apply(this, args)
   } as typeof write
+  const { offer } = Outbox.prototype
+  Outbox.prototype.offer = function (this: Outbox, ...args: Parameters<typeof offer>) {
+    const send = offer.apply(this, args)
+    if (send !== undefined) listen((this as unknown as { socket: net.Socket }).socket, send.bytes)
+    return send
+  }
 }
 
 const inodeOf = (target: string | number) => (typeof target === 'number' ? fs.fstatSync(target) : fs.statSync(target)).ino
