@@ -163,7 +163,7 @@ export class TransactionEncoder {
     beginBody(head)
     if (spilled) head.text(JSON.stringify(this.#reference))
     else head.varint(this.#count)
-    const body = spilled ? Buffer.from(head.bytes()) : Buffer.concat([head.bytes(), this.#out.bytes()])
+    const body = spilled ? head.copy() : Buffer.concat([head.bytes(), this.#out.bytes()])
     return { tables: this.#tables, body, rows: this.#rows, spilled }
   }
 }

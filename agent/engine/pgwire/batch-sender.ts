@@ -12,8 +12,8 @@ import { mostSends, type Send, SendRing } from './send-ring.ts'
 export interface Sendable {
   /** Undefined: it sends them by itself; as it does when they are `alone`. Else they are sent for it, and `sent` is called at once. */
   offer(alone: boolean): Send | undefined
-  /** So many bytes of the offer have left, or a negative errno; undefined: nobody knows how many. */
-  sent(bytes: number | undefined): void
+  /** So many bytes of its offer have left, or a negative errno; undefined: nobody knows how many. */
+  sent(offer: Send, bytes: number | undefined): void
   /** All that could go has gone, of every client. */
   settled(): void
 }
@@ -60,7 +60,7 @@ export class BatchSender {
       this.#ring = null
       this.#log.warn('answers are sent one by one from now on: the kernel has not said what became of some that were sent together')
     }
-    for (const [i, { sendable }] of batch.entries()) sendable.sent(results[i])
+    for (const [i, { sendable, send }] of batch.entries()) sendable.sent(send, results[i])
   }
 
   #open(): SendRing | null {

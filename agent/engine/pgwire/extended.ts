@@ -104,11 +104,11 @@ export class ExtendedQuery {
     const statementName = message.cstring()
     const formats = readFormats(message)
     const count = message.uint16()
-    // Where the values lie, and how long they are; they are decoded once the statement is known, but the message must be well-formed first.
-    const places: number[] = []
+    // Where the values lie; they are decoded once the statement is known, but the message must be well-formed first.
+    const places: (Place | null)[] = []
     for (let i = 0; i < count; i++) {
       const length = message.int32()
-      places.push(length === -1 ? -1 : message.skip(length), length)
+      places.push(length === -1 ? null : { start: message.skip(length), length })
     }
     const resultFormats = readFormats(message)
     message.finish()
@@ -124,8 +124,8 @@ export class ExtendedQuery {
     const parameters: Parameter[] = []
     for (let i = 0; i < count; i++) {
       const format = formats.length === 1 ? formats[0] : formats[i]
-      const value = { message, start: places[2 * i] as number, length: places[2 * i + 1] as number }
-      parameters.push(readParameter(value, format ?? 0, target.declaredOids[i] ?? 0, parameterTypes[i] ?? null, i + 1))
+      const place = places[i] as Place | null
+      parameters.push(readParameter(message, place, format ?? 0, target.declaredOids[i] ?? 0, parameterTypes[i] ?? null, i + 1))
     }
     const spread = spreadFormats(resultFormats, fields)
     if (name !== '' && this.portals.has(name)) throw new SqlError('42P03', `cursor "${name}" already exists`)
@@ -267,21 +267,22 @@ function spreadFormats(given: readonly Format[], fields: readonly Field[] | null
   return formats
 }
 
-/** `length`: -1 for NULL. */
-interface BoundValue {
-  readonly message: MessageReader
+/** Of a value's bytes in its message. */
+interface Place {
   readonly start: number
   readonly length: number
 }
 
 function readParameter(
-  { message, start, length }: BoundValue,
+  message: MessageReader,
+  place: Place | null,
   format: Format,
   oid: number,
   inferred: ColumnType | null,
   number: number,
 ): Parameter {
-  if (length === -1) return null
+  if (place === null) return null
+  const { start, length } = place
   if (format === 1) return decodeParameter(message.bytesAt(start, length), oid, inferred, number)
   const text = message.textAt(start, length)
   const type = inferred ?? typeOf(oid)

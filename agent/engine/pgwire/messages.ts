@@ -187,12 +187,7 @@ export class MessageReader {
 
   /** Throws as `utf8` does. */
   textAt(start: number, length: number): string {
-    return checkedUtf8(this.buffer, start, start + length)
-  }
-
-  /** Text of a known length. Throws 22021 when it is not UTF-8 or holds a zero byte. */
-  text(length: number): string {
-    return this.textAt(this.skip(length), length)
+    return utf8(this.buffer, start, start + length)
   }
 
   /** Text up to a zero byte. Throws 22021 when it is not UTF-8. */
@@ -201,7 +196,7 @@ export class MessageReader {
     if (zero < 0 || zero >= this.limit) throw protocolViolation('invalid message format: unterminated string')
     const start = this.position
     this.position = zero + 1
-    return start === zero ? '' : checkedUtf8(this.buffer, start, zero)
+    return start === zero ? '' : utf8(this.buffer, start, zero)
   }
 
   private take(length: number): number {
@@ -213,11 +208,7 @@ export class MessageReader {
 }
 
 /** Decodes text as Postgres would take it. Throws 22021 instead of putting U+FFFD in place of what is not UTF-8. */
-export function utf8(bytes: Buffer): string {
-  return checkedUtf8(bytes, 0, bytes.length)
-}
-
-function checkedUtf8(bytes: Buffer, start: number, end: number): string {
+export function utf8(bytes: Buffer, start = 0, end = bytes.length): string {
   const text = bytes.toString('utf8', start, end)
   if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start, end)))
     throw new SqlError('22021', 'invalid byte sequence for encoding "UTF8"')

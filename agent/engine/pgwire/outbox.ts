@@ -34,8 +34,6 @@ export class Outbox implements Sendable {
   private parcels: Parcel[] = []
   private waitingBytes = 0
   private enlisted = false
-  /** The sender has it in hand. */
-  private offered: Buffer | undefined
   private ending = false
   private closed = false
   private waiters: { resolve: () => void; reject: (error: unknown) => void }[] = []
@@ -127,26 +125,30 @@ export class Outbox implements Sendable {
     const { socket } = this
     const byItself = alone || length > mostBytes || socket.writableLength > 0 || socket.writableEnded || socket instanceof TLSSocket
     const fd = byItself ? -1 : descriptorOf(socket)
+    if (fd < 0) {
+      this.write(parcels)
+      return undefined
+    }
+    step('WIRE:ANSWER')
+    const parts = parcels.map(({ bytes }) => bytes)
+    return { fd, bytes: parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts) }
+  }
+
+  private write(parcels: readonly Parcel[]): void {
+    const { socket } = this
     // Corked, one write costs as much as several.
-    const corked = fd < 0 && parcels.length > 1
-    if (corked) socket.cork()
+    if (parcels.length > 1) socket.cork()
     for (const { bytes } of parcels) {
       step('WIRE:ANSWER')
-      if (fd < 0) socket.write(bytes)
+      socket.write(bytes)
     }
-    if (corked) socket.uncork()
-    if (fd < 0) return undefined
-    this.offered = parcels.length === 1 ? parcels[0]?.bytes : Buffer.concat(parcels.map(({ bytes }) => bytes))
-    return this.offered && { fd, bytes: this.offered }
+    if (parcels.length > 1) socket.uncork()
   }
 
   /** The rest is the socket's, which also meets the error, if there was one. */
-  sent(bytes: number | undefined): void {
-    const { offered } = this
-    this.offered = undefined
-    if (offered === undefined || bytes === offered.length) return
+  sent(offer: Send, bytes: number | undefined): void {
     if (bytes === undefined) this.socket.destroy()
-    else this.socket.write(offered.subarray(Math.max(0, bytes)))
+    else if (bytes < offer.bytes.length) this.socket.write(offer.bytes.subarray(Math.max(0, bytes)))
   }
 
   settled(): void {
