@@ -10,12 +10,12 @@ const command: Command = {
   options: { spare: { type: 'boolean' } },
   async run(call) {
     const [{ runEngine }, { waitForTurn }] = await Promise.all([import('../engine/engine.ts'), import('../engine/spare.ts')])
-    if (call.values.spare === true) {
-      // Its code is there then; what it says counts when the engine begins.
-      const config = await loadEngineConfiguration(call).catch(() => undefined)
-      if (!(await waitForTurn(config?.agent.log.level))) return ExitCode.ok
-    }
-    return await tellingFullDisk(runEngine(await loadEngineConfiguration(call)))
+    if (call.values.spare !== true) return await tellingFullDisk(runEngine(await loadEngineConfiguration(call)))
+    // Its code is there then; what it says counts when the engine begins.
+    const config = await loadEngineConfiguration(call).catch(() => undefined)
+    const turn = await waitForTurn({ level: config?.agent.log.level, database: config?.engine.database })
+    if (turn === undefined) return ExitCode.ok
+    return await tellingFullDisk(runEngine(await loadEngineConfiguration(call), turn.instance))
   },
 }
 export default command

@@ -7,13 +7,13 @@ import { type DuckDBConnection, DuckDBInstance, version as duckdbVersion, Statem
 import type { Cell, Rows } from '../journal/types.ts'
 import { Calls } from './calls.ts'
 import { Appender } from './duckdb-appender.ts'
-import { DirectCalls } from './duckdb-direct.ts'
 import { databaseOf } from './duckdb-handles.ts'
+import { Instance } from './duckdb-instance.ts'
 import { Result } from './duckdb-result.ts'
 import { PreparedStatement } from './duckdb-statement.ts'
 import { quoteIdentifier, quoteString } from './sql/tokens.ts'
 
-export { duckdbVersion, type PreparedStatement, type Result, StatementType }
+export { duckdbVersion, Instance, type PreparedStatement, type Result, StatementType }
 
 export interface DatabaseOptions {
   /** Path of the database file. */
@@ -36,35 +36,40 @@ export class Database {
   readonly calls: Calls
   #instance: DuckDBInstance
 
-  private constructor(instance: DuckDBInstance, catalog: string, calls: Calls) {
-    this.#instance = instance
+  private constructor({ duckdb, direct }: Instance, catalog: string) {
+    this.#instance = duckdb
     this.catalog = catalog
-    this.calls = calls
+    this.calls = new Calls(direct)
   }
 
   static async open(options: DatabaseOptions): Promise<Database> {
-    const instance = await DuckDBInstance.create(':memory:', {
-      threads: String(options.threads),
-      memory_limit: `${Math.floor(options.memoryLimit / 1e6)}MB`,
-      temp_directory: options.temporaryDirectory,
-    })
-    const connection = await instance.connect()
+    const instance = await Instance.create()
+    return Database.attach(instance, options)
+  }
+
+  /** The instance is the database's from then on; where DuckDB refuses the file, it is closed. */
+  static async attach(instance: Instance, options: DatabaseOptions): Promise<Database> {
+    const { file, create, catalog, threads, memoryLimit, temporaryDirectory, externalAccess } = options
+    const storage = create ? ", STORAGE_VERSION 'v1.5.0'" : ''
     try {
-      const storage = options.create ? ", STORAGE_VERSION 'v1.5.0'" : ''
-      await connection.run(
-        `ATTACH ${quoteString(options.file)} AS ${quoteIdentifier(options.catalog)} (RECOVERY_MODE 'NO_WAL_WRITES'${storage})`,
-      )
-      // No checkpoint but by statement: the file changes only when the engine says so (duckdb.md 6).
-      await connection.run('PRAGMA disable_checkpoint_on_shutdown')
-      await connection.run("SET checkpoint_threshold = '1TB'")
-      await connection.run('SET wal_autocheckpoint_entries = 0')
-      await connection.run('SET autoinstall_known_extensions = false')
-      await connection.run('SET autoload_known_extensions = false')
-      if (!options.externalAccess) await connection.run('SET enable_external_access = false')
-      return new Database(instance, options.catalog, new Calls(await DirectCalls.open(connection)))
-    } finally {
-      connection.closeSync()
+      await instance.run([
+        `SET threads = ${threads}`,
+        `SET memory_limit = '${Math.floor(memoryLimit / 1e6)}MB'`,
+        `SET temp_directory = ${quoteString(temporaryDirectory)}`,
+        `ATTACH ${quoteString(file)} AS ${quoteIdentifier(catalog)} (RECOVERY_MODE 'NO_WAL_WRITES'${storage})`,
+        // No checkpoint but by statement: the file changes only when the engine says so (duckdb.md 6).
+        'PRAGMA disable_checkpoint_on_shutdown',
+        "SET checkpoint_threshold = '1TB'",
+        'SET wal_autocheckpoint_entries = 0',
+        'SET autoinstall_known_extensions = false',
+        'SET autoload_known_extensions = false',
+        ...(externalAccess ? [] : ['SET enable_external_access = false']),
+      ])
+    } catch (error) {
+      instance.close()
+      throw error
     }
+    return new Database(instance, catalog)
   }
 
   /** For threads that work for it: duckdb_database. */

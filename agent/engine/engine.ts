@@ -32,13 +32,13 @@ import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
 import { MemoryWatch } from './memory-watch.ts'
 import { ParentLocks } from './parent-locks.ts'
-import { createCatalog } from './pgcatalog/creation.ts'
+import { type PreparedInstance, prepareInstance } from './pgcatalog/creation.ts'
 import { roleStatements } from './pgcatalog/relations.ts'
 import { Listener } from './pgwire/listener.ts'
 import { PreparedInserts } from './prepared-inserts.ts'
 import type { Presence } from './presence.ts'
 import { Probe } from './probe.ts'
-import { type Recovered, recover } from './recovery.ts'
+import { catalogName, type Recovered, recover } from './recovery.ts'
 import { RowConflicts } from './row-conflicts.ts'
 import { RowImages } from './row-images.ts'
 import { applySchemaFile } from './schema-file.ts'
@@ -65,8 +65,8 @@ function duckdbMemory(memory: number): number {
   return Math.max((memory - ownMemory) * duckdbPart, memory * leastPart)
 }
 
-/** Runs until it is told to stop; resolves with the exit code. Throws DaemonGuardError when it cannot start. */
-export async function runEngine(config: Config): Promise<number> {
+/** Runs until it is told to stop; resolves with the exit code. `prepared`: what a spare has made beforehand. Throws DaemonGuardError when it cannot start. */
+export async function runEngine(config: Config, prepared?: PreparedInstance): Promise<number> {
   const begunAt = Date.now()
   const paths = pathsOf(config)
   const log = createLog({ name: 'engine', level: config.agent.log.level, format: 'json' })
@@ -75,6 +75,8 @@ export async function runEngine(config: Config): Promise<number> {
   prepareDisk()
   ensureDirectory(paths.data, 'ENGINE:DIRECTORY')
   const lock = acquireLock(paths.engineLock, 'engine')
+  const catalog = catalogName(paths.database)
+  const { instance } = prepared?.catalog === catalog ? prepared : prepareInstance(catalog)
   const { cpu_cores: cores, memory } = config.engine
   const isolation = isolate({ cores, memory, database: paths.database })
   log.info(isolation, 'isolated')
@@ -85,7 +87,7 @@ export async function runEngine(config: Config): Promise<number> {
     memory: duckdbMemory(memory),
     externalAccess: config.engine.external_access,
     now: Date.now,
-    prepare: createCatalog,
+    instance,
   })
   log.info(recovered.report, 'recovered')
   const access = await Access.create({ auth: config.engine.auth, databaseId: recovered.databaseId, log })
@@ -269,7 +271,8 @@ class Engine {
   async start(): Promise<void> {
     const { sequences } = this.#context
     await sequences.refresh(this.#recovered.connection, true)
-    await this.#showUsers()
+    // Without any, the catalog is as it was made.
+    if (this.#access.users.length > 0) await this.#showUsers()
     const { schema, socket_dir: socketDirectory } = this.#config.engine
     if (this.#recovered.created && schema !== null) {
       await applySchemaFile(this.#context, schema)

@@ -20,7 +20,8 @@ import { isSpilled, type Table, type Transaction, tableName } from '../journal/t
 import type { Paths } from '../paths.ts'
 import { step } from '../step.ts'
 import { becomesFree, isInUse } from '../windows/open-file.ts'
-import { type Connection, Database } from './duckdb.ts'
+import { createNames } from './constraint-names.ts'
+import { type Connection, Database, type Instance } from './duckdb.ts'
 import { isCorruption, isShortage, toSqlError } from './duckdb-errors.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
@@ -34,8 +35,8 @@ export interface RecoveryOptions {
   memory: number
   externalAccess: boolean
   now: () => number
-  /** What else an instance needs that has opened the right file. The journal is read meanwhile, but nothing is replayed. */
-  prepare?: (database: Database) => Promise<void>
+  /** What gets the file. */
+  instance: Promise<Instance>
 }
 
 export interface Recovered {
@@ -69,14 +70,12 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const databaseId = known?.databaseId ?? randomUUID()
   ensureDirectory(paths.data, 'RECOVERY:DIRECTORY')
   ensureDirectory(paths.journal, 'RECOVERY:DIRECTORY')
-  const quarantine = path.join(paths.quarantine, `${stampOf(now())}-journal-corrupt`)
   if (known === undefined && listSegments(paths.journal).length > 0) {
     throw new DaemonGuardError('there is a journal, but no identity.json that says which database it belongs to', {
       where: paths.journal,
       hint: 'restore identity.json, or move the journal away to begin anew',
     })
   }
-  const journal = repairJournal(paths.journal, databaseId, quarantine)
   const exists = fs.existsSync(paths.database)
   if (known === undefined && exists) {
     throw new DaemonGuardError('this database file has not been taken over yet', {
@@ -90,15 +89,17 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   if (exists && process.platform === 'win32' && !(await becomesFree(paths.database))) throw inUse(paths.database)
   const iterationInHeader = exists ? headerIteration(paths.database) : 0
   if (exists) settleCheckpoint(paths.database)
-  const { database, connection } = await openDatabase(options, !exists)
+  const opening = openDatabase(await options.instance, options, !exists)
+  // It is awaited below, unless the journal fails first, which then is the reason.
+  opening.catch(() => {})
+  const journal = repairJournal(paths.journal, databaseId, path.join(paths.quarantine, `${stampOf(now())}-journal-corrupt`))
+  const { database, connection } = await opening
   const mark = await watermarkOf(connection, database.catalog, paths, databaseId, {
     journalIsEmpty: journal.lastSeq === 0,
     iterationInHeader,
   })
+  await connection.run(createNames)
 
-  const prepared = options.prepare?.(database) ?? Promise.resolve()
-  // It is awaited later, unless something else fails first, which then is the reason.
-  prepared.catch(() => {})
   const report: RecoveryReport = {
     watermark: mark.seq,
     replayed: 0,
@@ -120,7 +121,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   // What the file holds already is none.
   const isEnd = doubt !== undefined && doubt.seq > mark.seq && isHopeless(paths.journal, doubt)
   if (doubt === undefined) endTrial(paths.journal)
-  const replay = new Replay(connection, database.catalog, prepared)
+  const replay = new Replay(connection, database.catalog)
   try {
     const onDamage = (damage: JournalDamage) => {
       const { seq = 0, reason, file, offset, undecoded } = damage
@@ -143,7 +144,6 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
       cause: error,
     })
   }
-  await prepared
   step('RECOVERY:REPLAYED')
   for (const evidence of lost) {
     const { seq, reason, tables: own } = evidence
@@ -202,12 +202,16 @@ function settleCheckpoint(file: string): void {
   }
 }
 
-async function openDatabase(options: RecoveryOptions, create: boolean): Promise<{ database: Database; connection: Connection }> {
+async function openDatabase(
+  instance: Instance,
+  options: RecoveryOptions,
+  create: boolean,
+): Promise<{ database: Database; connection: Connection }> {
   const { paths } = options
   const temporaryDirectory = path.join(paths.data, 'spill')
   ensureDirectory(temporaryDirectory, 'RECOVERY:DIRECTORY')
   try {
-    const database = await Database.open({
+    const database = await Database.attach(instance, {
       file: paths.database,
       create,
       catalog: catalogName(paths.database),

@@ -52,12 +52,8 @@ export class Replay {
   /** Bytes that the appender holds, about. */
   #appended = 0
   #ties: TiesOfTables
-  #ready: Promise<unknown>
 
-  /** Nothing is changed before `prepared` is settled. */
-  constructor(connection: Connection, catalog: string, prepared: Promise<void> = Promise.resolve()) {
-    // Who made it waits for it too, and learns of its failure.
-    this.#ready = prepared.catch(() => {})
+  constructor(connection: Connection, catalog: string) {
     this.#connection = connection
     this.#catalog = catalog
     this.#ties = new TiesOfTables(connection, catalog)
@@ -129,7 +125,6 @@ export class Replay {
 
   /** What ends the process leaves it begun. */
   async #try(transaction: Transaction, { begin, end }: Doubtful): Promise<void> {
-    await this.#ready
     this.#trying = true
     begin()
     try {
@@ -147,8 +142,6 @@ export class Replay {
   }
 
   async #apply(changes: Transaction['changes']): Promise<void> {
-    // Beside another transaction DuckDB refuses some of what went through alone: an index behind updates, for one.
-    await this.#ready
     await this.#connection.run('BEGIN TRANSACTION')
     try {
       for (const change of changes) await this.#change(change)

@@ -1,7 +1,7 @@
 /**
- * A spare engine, as the process itself has it (the agent's side: agent/supervisor/spare.ts): it loads the program and DuckDB's library,
- * rehearses a replay (agent/engine/rehearsal.ts), and waits on its stdin for the word to begin. It takes nothing that an engine needs: no
- * lock, no port, no file of the data directory.
+ * A spare engine, as the process itself has it (the agent's side: agent/supervisor/spare.ts): it loads the program and DuckDB's library, makes
+ * the instance that will get the file, rehearses a replay (agent/engine/rehearsal.ts), and waits on its stdin for the word to begin. It takes nothing that an engine
+ * needs: no lock, no port, no file of the data directory.
  */
 
 import path from 'node:path'
@@ -11,13 +11,25 @@ import { messageOf } from '../errors.ts'
 import { returnGarbage } from '../garbage.ts'
 import { createLog, type Log } from '../log.ts'
 import { commandLine, isPacked } from '../runtime.ts'
+import { type PreparedInstance, prepareInstance } from './pgcatalog/creation.ts'
+import { catalogName } from './recovery.ts'
 import { rehearse } from './rehearsal.ts'
 
 /** As `returnGarbage` has it: up to 70 MB. V8 collects garbage twice in a replay of 5,000 transactions else, and what is compiled for it goes first. */
 const growth = 400
 
-/** Waits for the agent's word; false when that has gone without one. `level`: of its log until then. */
-export async function waitForTurn(level = 'info'): Promise<boolean> {
+interface SpareOptions {
+  /** Of its log until it begins. */
+  readonly level?: string | undefined
+  /** `engine.database`, as far as it is known. */
+  readonly database?: string | undefined
+}
+
+/** Waits for the agent's word; resolves with what it has prepared, or with undefined when the agent has gone without a word. */
+export async function waitForTurn({
+  level = 'info',
+  database,
+}: SpareOptions): Promise<{ instance: PreparedInstance | undefined } | undefined> {
   const log = createLog({ name: 'engine', level, format: 'json' })
   let answered = false
   const turn = new Promise<boolean>((resolve) => {
@@ -30,24 +42,30 @@ export async function waitForTurn(level = 'info'): Promise<boolean> {
       .once('end', () => answer(false))
       .once('error', () => answer(false))
   })
-  await prepare(log, () => answered)
+  const instance = await prepare(log, database, () => answered)
   const word = await turn
   setFlagsFromString('--incremental-marking')
   process.stdin.destroy()
+  if (!word) return undefined
   // From now on `ps` shows it as the engine that it is.
-  if (word)
-    process.title = [
-      isPacked ? path.basename(process.execPath) : 'daemonguard',
-      ...commandLine().filter((each) => each !== '--spare'),
-    ].join(' ')
-  return word
+  process.title = [isPacked ? path.basename(process.execPath) : 'daemonguard', ...commandLine().filter((each) => each !== '--spare')].join(
+    ' ',
+  )
+  return { instance }
 }
 
-/** Whatever becomes of the rehearsal: a spare without it is slower, and no more. */
-async function prepare(log: Log, isWanted: () => boolean): Promise<void> {
+/** Whatever becomes of it: a spare without instance or rehearsal is slower, and no more. */
+async function prepare(log: Log, database: string | undefined, isWanted: () => boolean): Promise<PreparedInstance | undefined> {
   // Before the rehearsal: compiled code is garbage to V8 as long as it does not run. So nothing is collected while the spare waits, either.
   returnGarbage(growth)
   setFlagsFromString('--no-incremental-marking')
+  let prepared = database === undefined ? undefined : prepareInstance(catalogName(database))
+  try {
+    await prepared?.instance
+  } catch (error) {
+    prepared = undefined
+    log.warn(`the spare engine could not prepare DuckDB: ${messageOf(error)}`)
+  }
   try {
     const { replayed, refused, inserted, updated } = await rehearse(isWanted)
     log.info({ replayed, refused, inserted, updated }, 'rehearsed')
@@ -55,4 +73,5 @@ async function prepare(log: Log, isWanted: () => boolean): Promise<void> {
     log.warn(`the spare engine could not rehearse: ${messageOf(error)}`)
   }
   if (!isWanted()) returnFreedPages()
+  return prepared
 }

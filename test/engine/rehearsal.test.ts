@@ -62,6 +62,10 @@ function filesBelow(directory: string): string[] {
 async function serves(engine: TestEngine, spare: Child): Promise<void> {
   await waitFor('it serves', async () => spare.exit !== null || (await engine.sql('SELECT 1')).length === 1, { deadline: 60_000 })
   assert.equal(await engine.sql('SELECT id FROM t ORDER BY id'), [['1'], ['2']], spare.output())
+  assert.equal(await engine.sql("SELECT current_setting('threads'), current_setting('memory_limit')"), [['2', '194.5 MiB']])
+  assert.equal(await engine.sql("SELECT c.relname FROM pg_class c JOIN pg_constraint k ON k.conrelid = c.oid WHERE k.contype = 'p'"), [
+    ['t'],
+  ])
 }
 
 test('it replays what the journal would hold, inserts and updates, into the tables', async () => {
@@ -105,6 +109,19 @@ test('a rehearsal that fails is told, and no more', async () => {
   const { msg } = await waits(spare, /rehearse/)
   assert.match(String(msg), /could not rehearse: .*ENOSPC/)
   assert.match(fs.readFileSync(trace, 'utf8'), /^fired REPLAY:COMMIT/)
+  spare.process.stdin?.end('begin\n')
+  await serves(engine, spare)
+  await spare.kill()
+})
+
+test('what it has prepared for another database is not used', async () => {
+  const engine = await killedEngine()
+  const config = fs.readFileSync(engine.config, 'utf8')
+  fs.writeFileSync(engine.config, config.replace(/^engine:$/m, 'engine:\n  database: another.duckdb'))
+  assert.is.not(fs.readFileSync(engine.config, 'utf8'), config)
+  const { spare } = await spareOn(engine)
+  await waits(spare, /^rehearsed$/)
+  fs.writeFileSync(engine.config, config)
   spare.process.stdin?.end('begin\n')
   await serves(engine, spare)
   await spare.kill()

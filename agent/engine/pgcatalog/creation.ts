@@ -1,17 +1,41 @@
-/** Makes the catalog in a new instance. It depends on no table of the guarded database. */
+/**
+ * Makes the catalog in an instance that has no file yet: its views are of a guarded database of that name, and of no table of it. To DuckDB, which reads a view's
+ * query when the view is made, an empty database stands in for it.
+ */
 
+import { ownSchema } from '../catalog.ts'
 import { createNames } from '../constraint-names.ts'
-import type { Database } from '../duckdb.ts'
+import { Instance } from '../duckdb.ts'
+import { quoteIdentifier } from '../sql/tokens.ts'
 import { catalogStatements } from './relations.ts'
 
-/** On a connection of its own. The engine's own schema must be there. */
-export async function createCatalog(database: Database): Promise<void> {
-  const connection = await database.connect()
-  try {
-    await connection.run(createNames)
-    // One call, one transaction: a hundred of them would take half as long again.
-    await connection.run(['BEGIN', ...catalogStatements(database.catalog), 'COMMIT'].join('; '))
-  } finally {
-    connection.close()
-  }
+/** An instance with the catalog of a guarded database of that name, as soon as it is made. */
+export interface PreparedInstance {
+  readonly catalog: string
+  readonly instance: Promise<Instance>
+}
+
+/** Who waits for it learns why it failed. */
+export function prepareInstance(catalog: string): PreparedInstance {
+  const instance = Instance.create().then(async (created) => {
+    await createCatalog(created, catalog)
+    return created
+  })
+  instance.catch(() => {})
+  return { catalog, instance }
+}
+
+async function createCatalog(instance: Instance, catalog: string): Promise<void> {
+  const standIn = quoteIdentifier(catalog)
+  await instance.run([
+    `ATTACH ':memory:' AS ${standIn}`,
+    `USE ${standIn}`,
+    `CREATE SCHEMA ${ownSchema}`,
+    createNames,
+    'BEGIN',
+    ...catalogStatements(catalog),
+    'COMMIT',
+    'USE memory',
+    `DETACH ${standIn}`,
+  ])
 }

@@ -3,6 +3,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import * as assert from 'uvu/assert'
+import { Instance } from '../../../agent/engine/duckdb.ts'
 import { recover } from '../../../agent/engine/recovery.ts'
 import { pathsOf } from '../../../agent/paths.ts'
 import { temporaryDirectory } from '../../support/temp.ts'
@@ -19,7 +20,7 @@ export async function rebuiltState(data: string, base: string | undefined, optio
     agent: { data_dir: directory },
     engine: { database, journal_dir: path.join(directory, 'journal') },
   } as Parameters<typeof pathsOf>[0])
-  const recovered = await recover({ paths, threads: 1, memory: 512e6, externalAccess: false, now: Date.now })
+  const recovered = await recover({ paths, threads: 1, memory: 512e6, externalAccess: false, now: Date.now, instance: Instance.create() })
   try {
     const { cutBytes, quarantined, gaps, refused } = recovered.report
     assert.equal({ cutBytes, quarantined, gaps, refused }, { cutBytes: 0, quarantined: [], gaps: [], refused: [] })
