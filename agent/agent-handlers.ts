@@ -4,13 +4,14 @@ import type { Agent } from './agent.ts'
 import type { Handlers } from './agent-control.ts'
 import { waitUntil } from './clock.ts'
 import { scanFile } from './duckfile/scan.ts'
-import { scanHeld } from './integrity.ts'
+import { readRateOf, scanHeld } from './integrity.ts'
 import type { Incident } from './plugin.ts'
 import { pickSnapshot, type RestoreResult } from './restore.ts'
 import { takeSnapshot } from './snapshots.ts'
 
 export function handlersOf(agent: Agent): Handlers {
   const { engine, paths, clock, supervisor } = agent
+  const maxBytesPerSecond = readRateOf(agent.config)
   return {
     status: () => agent.status(),
     close: async ({ id, reason }) => agent.incidents.settle(String(id), String(reason)),
@@ -19,13 +20,13 @@ export function handlersOf(agent: Agent): Handlers {
       // Without an engine nobody writes the file; should one start meanwhile and checkpoint, the scan notices.
       const result = await (supervisor.current === null
         ? scanFile(paths.database, { signal, clock })
-        : scanHeld(engine, paths.database, { signal, clock }))
+        : scanHeld(engine, paths.database, { signal, clock, maxBytesPerSecond }))
       // What to do about damage is the scanner's business: it looks for itself, now instead of at its next turn.
       if (result.verdict === 'damaged') agent.plugins.prompt('integrity-scanner')
       return result
     },
 
-    snapshot: (_params, signal) => takeSnapshot({ engine, paths, clock, signal }),
+    snapshot: (_params, signal) => takeSnapshot({ engine, paths, clock, signal, maxBytesPerSecond }),
 
     async restore({ snapshot: name }, signal) {
       const snapshot = await pickSnapshot(paths, typeof name === 'string' ? name : undefined, signal)

@@ -273,13 +273,28 @@ export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a' | 'k
   return fd
 }
 
-/** Opens for writing without blocking the event loop (created 0600): for large copies, whose fsync takes long. */
-export async function openHandle(file: string, flags: 'wx' | 'r+', label: Label): Promise<fs.promises.FileHandle> {
+/** Creates a file (0600) without blocking the event loop: for large copies, whose fsync takes long. */
+export async function openHandle(file: string, label: Label): Promise<fs.promises.FileHandle> {
   step(label, 'open', file)
-  const handle = await fs.promises.open(file, flags, fileMode)
-  if (flags === 'wx') extension?.restrict(file)
+  const handle = await fs.promises.open(file, 'wx', fileMode)
+  extension?.restrict(file)
   step(label, 'opened', file, handle.fd)
   return handle
+}
+
+/** Opens an existing file past the page cache (O_DIRECT); undefined where the system or the file system has no such thing. */
+export async function openDirectly(file: string, label: Label): Promise<fs.promises.FileHandle | undefined> {
+  const direct: number | undefined = fs.constants.O_DIRECT
+  if (direct === undefined) return undefined
+  step(label, 'open', file)
+  try {
+    const handle = await fs.promises.open(file, fs.constants.O_WRONLY | direct)
+    step(label, 'opened', file, handle.fd)
+    return handle
+  } catch (error) {
+    if (codeOf(error) === 'EINVAL') return undefined
+    throw error
+  }
 }
 
 /** Writes all of `data` at `position`; a short write is continued. */

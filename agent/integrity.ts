@@ -1,5 +1,6 @@
 /** A scan of the database file that an engine has open: consistent because the engine starts no checkpoint while it is held. */
 
+import type { Config } from './config.ts'
 import { type ScanOptions, type ScanResult, scanFile } from './duckfile/scan.ts'
 import type { EngineControl } from './plugin.ts'
 
@@ -14,4 +15,13 @@ export async function scanHeld(engine: EngineControl, file: string, options: Sca
   } finally {
     await hold.release().catch(() => {})
   }
+}
+
+/**
+ * Bytes a second that scans and copies beside an engine read at most: what the configuration allows the scanner, also where an operator asks
+ * for one. Undefined: no limit, since there is no scanner.
+ */
+export function readRateOf({ plugins }: Pick<Config, 'plugins'>): number | undefined {
+  const options = plugins.find(({ name }) => name === 'integrity-scanner')?.options as { max_read_rate?: number } | undefined
+  return options?.max_read_rate
 }

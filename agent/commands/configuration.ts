@@ -21,3 +21,9 @@ export async function locate(call: Pick<Call, 'configFile'>): Promise<{ config: 
   const config = await loadEngineConfiguration(call)
   return { config, paths: pathsOf(config) }
 }
+
+/** As `readRateOf` (agent/integrity.ts) has it, for commands that no agent does; a mistake in a plugin's options must not keep them from it. */
+export async function locateReadRate(call: Pick<Call, 'configFile'>): Promise<number | undefined> {
+  const { readRateOf } = await import('../integrity.ts')
+  return loadConfiguration(call).then(readRateOf, () => undefined)
+}

@@ -10,14 +10,14 @@ import { scanHeld } from '../integrity.ts'
 import type { Paths } from '../paths.ts'
 import { bytes, duration } from '../status-report.ts'
 import { type Call, type Command, jsonOption, print } from './command.ts'
-import { locate } from './configuration.ts'
+import { locate, locateReadRate } from './configuration.ts'
 
 const command: Command = {
   usage: 'scan [FILE] [--json] [-c FILE]',
   help: [
     'Verifies the checksum of both headers, the free list and every live block.',
     'With FILE: any .duckdb file, without opening it in DuckDB; needs no configuration.',
-    'Without: the guarded database, at full speed beside its writers.',
+    "Without: the guarded database, beside its writers, at integrity-scanner's max_read_rate.",
     'Exit codes: 0 clean; 1 damaged; 3 inconclusive (it could not be read to its end, or kept changing).',
   ],
   options: jsonOption,
@@ -26,13 +26,13 @@ const command: Command = {
     const [file] = call.positionals
     if (file !== undefined) return tell(call, path.resolve(file), await scanFile(path.resolve(file)))
     const { paths } = await locate(call)
-    return tell(call, paths.database, await scanGuarded(paths))
+    return tell(call, paths.database, await scanGuarded(call, paths))
   },
 }
 export default command
 
 /** By the agent if one runs; else from here, holding the engine's checkpoints if one serves. Never from the engine's own process. */
-async function scanGuarded(paths: Paths): Promise<ScanResult> {
+async function scanGuarded(call: Call, paths: Paths): Promise<ScanResult> {
   try {
     return await askAgent<ScanResult>(paths.agentSocket, 'scan')
   } catch (error) {
@@ -41,7 +41,7 @@ async function scanGuarded(paths: Paths): Promise<ScanResult> {
   const client = await EngineClient.connect(paths.controlSocket).catch(() => undefined)
   if (client === undefined) return await scanFile(paths.database)
   try {
-    return await scanHeld(client, paths.database)
+    return await scanHeld(client, paths.database, { maxBytesPerSecond: await locateReadRate(call) })
   } finally {
     client.close()
   }

@@ -8,13 +8,13 @@ import { DaemonGuardError, ExitCode } from '../errors.ts'
 import type { Paths } from '../paths.ts'
 import { listSnapshots, type Snapshot, takeSnapshot, type UsableSnapshot } from '../snapshots.ts'
 import { bytes, moment } from '../status-report.ts'
-import { type Command, didYouMean, jsonOption, print, UsageError } from './command.ts'
-import { locate } from './configuration.ts'
+import { type Call, type Command, didYouMean, jsonOption, print, UsageError } from './command.ts'
+import { locate, locateReadRate } from './configuration.ts'
 
 const command: Command = {
   usage: 'snapshot [list] [--json] [-c FILE]',
   help: [
-    'Copies the database file at its last checkpoint while every live block is verified on the way; writers go on at full speed.',
+    "Copies the database file at its last checkpoint while every live block is verified on the way, beside its writers, at integrity-scanner's max_read_rate.",
     'What was committed since that checkpoint is in the journal; `daemonguard checkpoint` first brings it into the file.',
     'list  the snapshots there are, newest first. Needs neither agent nor engine.',
   ],
@@ -34,14 +34,14 @@ const command: Command = {
       )
       return ExitCode.ok
     }
-    const taken = await take(paths)
+    const taken = await take(call, paths)
     print(call, taken, [`${taken.file}`, `  seq ${taken.seq}, ${bytes(taken.manifest.bytes)}, every live block verified`])
     return ExitCode.ok
   },
 }
 export default command
 
-async function take(paths: Paths): Promise<UsableSnapshot> {
+async function take(call: Call, paths: Paths): Promise<UsableSnapshot> {
   try {
     return await askAgent<UsableSnapshot>(paths.agentSocket, 'snapshot')
   } catch (error) {
@@ -56,7 +56,7 @@ async function take(paths: Paths): Promise<UsableSnapshot> {
     })
   })
   try {
-    return await takeSnapshot({ engine: client, paths, clock: systemClock })
+    return await takeSnapshot({ engine: client, paths, clock: systemClock, maxBytesPerSecond: await locateReadRate(call) })
   } finally {
     client.close()
   }

@@ -49,8 +49,21 @@ interface WasmApi {
 
 const wasmApi = (globalThis as unknown as { WebAssembly: WasmApi }).WebAssembly
 let compiled: object | undefined
+/** Not in use. */
+const idle: ChecksumBuffer[] = []
+/** Kept of those: a scan and a copy beside it. A new one for each would have V8 collect garbage, by all its threads, after every few. */
+const mostIdle = 2
 
-export function createChecksumBuffer(): ChecksumBuffer {
+/** To be given back when nobody uses it any more. Its content is what the last user left. */
+export function takeChecksumBuffer(): ChecksumBuffer {
+  return idle.pop() ?? create()
+}
+
+export function giveChecksumBuffer(buffer: ChecksumBuffer): void {
+  if (idle.length < mostIdle) idle.push(buffer)
+}
+
+function create(): ChecksumBuffer {
   compiled ??= new wasmApi.Module(wasm)
   const { memory, checksum } = new wasmApi.Instance(compiled).exports
   const bytes = Buffer.from(memory.buffer)

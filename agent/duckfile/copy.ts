@@ -6,8 +6,9 @@
 
 import { createHash } from 'node:crypto'
 import path from 'node:path'
-import { moveDurably, openHandle, removeDurably, syncHandle, writeHandle } from '../disk.ts'
+import { moveDurably, removeDurably } from '../disk.ts'
 import { DaemonGuardError } from '../errors.ts'
+import { LargeFile } from '../large-file.ts'
 import { removeLeftovers, underWay } from '../leftovers.ts'
 import type { Label } from '../step.ts'
 import { headerBytes } from './header.ts'
@@ -40,15 +41,15 @@ export class UnexpectedContentError extends DaemonGuardError {}
 export async function copyFile(source: string, target: string, label: Label, options: CopyOptions = {}): Promise<CopyResult> {
   const temporary = path.join(path.dirname(target), `${path.basename(target)}.${process.pid}.tmp`)
   removeLeftovers(path.dirname(target), path.basename(target))
-  const sink = await openHandle(temporary, 'wx', label)
+  const copy = await LargeFile.create(temporary, label)
   underWay.add(temporary)
   try {
     let result: CopyResult
     try {
-      result = await stream(source, options, (bytes, at) => writeHandle(sink, bytes, at, label))
-      await syncHandle(sink, label)
+      result = await stream(source, options, (bytes, at) => copy.write(bytes, at))
+      await copy.sync()
     } finally {
-      await sink.close()
+      await copy.close()
     }
     moveDurably(temporary, target, label)
     return result
@@ -71,7 +72,9 @@ async function stream(source: string, options: CopyOptions, sink?: Sink): Promis
     const { pages, header } = await reader.headers()
     const map = await reader.blockMap(header, pages)
     const hash = createHash('sha256').update(pages)
-    await sink?.(pages, 0)
+    // From where the rest comes as well: memory that begins at a page.
+    reader.buffer.bytes.set(pages)
+    await sink?.(reader.buffer.bytes.subarray(0, pages.length), 0)
     let bytes = headerBytes
     for (let first = 0; first < header.blockCount; first += blocksPerRead(header)) {
       const count = Math.min(blocksPerRead(header), header.blockCount - first)

@@ -12,7 +12,7 @@ import { promisify } from 'node:util'
 import { type Clock, systemClock } from '../clock.ts'
 import { codeOf, DaemonGuardError, messageOf } from '../errors.ts'
 import { borrow, type OpenFile } from '../windows/open-file.ts'
-import { bufferBytes, type ChecksumBuffer, createChecksumBuffer } from './checksum.ts'
+import { bufferBytes, type ChecksumBuffer, giveChecksumBuffer, takeChecksumBuffer } from './checksum.ts'
 import { BadFreeList, type BlockMap, readBlockMap } from './freelist.ts'
 import { blockOffset, type DatabaseHeader, headerBytes, pageBytes, parseDatabaseHeader, parseMainHeader } from './header.ts'
 
@@ -82,7 +82,7 @@ export class DuckFileReader {
 
   private constructor(file: string, handle: Source, options: ReadOptions) {
     this.file = file
-    this.buffer = createChecksumBuffer()
+    this.buffer = takeChecksumBuffer()
     this.#handle = handle
     this.#options = options
     this.#clock = options.clock ?? systemClock
@@ -103,8 +103,10 @@ export class DuckFileReader {
     throw new UnreadableFileError('this is not a regular file', { where: file })
   }
 
-  close(): Promise<void> {
-    return this.#handle.close()
+  /** Once, when nothing is being read, and the buffer is not needed any more. */
+  async close(): Promise<void> {
+    giveChecksumBuffer(this.buffer)
+    await this.#handle.close()
   }
 
   async size(): Promise<number> {

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { systemClock } from '../../agent/clock.ts'
-import { createChecksumBuffer } from '../../agent/duckfile/checksum.ts'
+import { takeChecksumBuffer } from '../../agent/duckfile/checksum.ts'
 import { blockOffset, headerBytes } from '../../agent/duckfile/header.ts'
 import { DuckFileReader } from '../../agent/duckfile/reader.ts'
 import { scanFile } from '../../agent/duckfile/scan.ts'
@@ -57,7 +57,7 @@ async function withFlip<T>(file: string, offset: number, work: () => Promise<T>)
 }
 
 test('the checksum is the one of a plain reading of its definition', () => {
-  const buffer = createChecksumBuffer()
+  const buffer = takeChecksumBuffer()
   for (const length of [16, 24, 4096, 16384, 262144]) {
     const at = random.int(0, 8) * 8
     random.bytes(4096).forEach((byte, i) => {
@@ -67,6 +67,18 @@ test('the checksum is the one of a plain reading of its definition', () => {
     for (let p = at + 8; p < at + length; p += 8) sum ^= BigInt.asUintN(64, buffer.bytes.readBigUInt64LE(p) * 0xbf58476d1ce4e5b9n)
     assert.is(buffer.check(at, length).found, sum)
   }
+})
+
+test('scans side by side have buffers of their own; one that has ended leaves its own to the next', async () => {
+  const file = await createDatabase(usedDatabase)
+  const [one, other] = [await DuckFileReader.open(file, {}), await DuckFileReader.open(file, {})]
+  assert.is.not(one.buffer, other.buffer)
+  const { buffer } = one
+  await one.close()
+  const next = await DuckFileReader.open(file, {})
+  assert.is(next.buffer, buffer)
+  await next.close()
+  await other.close()
 })
 
 for (const storage of ['v0.10.2', 'v1.2.0', 'v1.5.0']) {
@@ -191,7 +203,7 @@ test('a free list that makes no sense is damage, although its checksums hold', a
   const block = Number(header.freeList & 0x00ff_ffff_ffff_ffffn)
   const start = 8 + Number(header.freeList >> 56n) * 248
   const offset = blockOffset(header, block)
-  const buffer = createChecksumBuffer()
+  const buffer = takeChecksumBuffer()
   const word = (index: number, value: bigint | number) => buffer.bytes.writeBigUInt64LE(BigInt(value), start + index * 8)
   const fillAscending = () => {
     word(1, header.blockCount)
@@ -239,7 +251,7 @@ test('what this reader does not know is inconclusive, never clean', async () => 
   assert.is((await scanFile(path.join(directory, 'missing'))).verdict, 'inconclusive')
   assert.is((await scanFile(directory)).verdict, 'inconclusive')
   const file = await createDatabase(small)
-  const buffer = createChecksumBuffer()
+  const buffer = takeChecksumBuffer()
   const rewriteMain = (change: (page: Buffer) => void) => {
     const fd = fs.openSync(file, 'r+')
     fs.readSync(fd, buffer.bytes, 0, 4096, 0)
