@@ -282,6 +282,11 @@ export async function openHandle(file: string, label: Label): Promise<fs.promise
   return handle
 }
 
+/** Whether a file system says by this error that it does nothing past the page cache. */
+export function isIndirect(error: unknown): boolean {
+  return ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP'].includes(codeOf(error) ?? '')
+}
+
 /** Opens an existing file past the page cache (O_DIRECT); undefined where the system or the file system has no such thing. */
 export async function openDirectly(file: string, label: Label): Promise<fs.promises.FileHandle | undefined> {
   const direct: number | undefined = fs.constants.O_DIRECT
@@ -292,7 +297,7 @@ export async function openDirectly(file: string, label: Label): Promise<fs.promi
     step(label, 'opened', file, handle.fd)
     return handle
   } catch (error) {
-    if (codeOf(error) === 'EINVAL') return undefined
+    if (isIndirect(error)) return undefined
     throw error
   }
 }

@@ -17,11 +17,14 @@ export async function scanHeld(engine: EngineControl, file: string, options: Sca
   }
 }
 
+/** The plugin that scans, and takes snapshots. */
+export const scanner = 'integrity-scanner'
+
 /**
- * Bytes a second that scans and copies beside an engine read at most: what the configuration allows the scanner, also where an operator asks
- * for one. Undefined: no limit, since there is no scanner.
+ * Bytes a second that a scan or a snapshot reads at most which an operator asks for beside an engine: what the configuration allows the scanner. Undefined: no
+ * limit, since there is no scanner.
  */
 export function readRateOf({ plugins }: Pick<Config, 'plugins'>): number | undefined {
-  const options = plugins.find(({ name }) => name === 'integrity-scanner')?.options as { max_read_rate?: number } | undefined
+  const options = plugins.find(({ name }) => name === scanner)?.options as { max_read_rate?: number } | undefined
   return options?.max_read_rate
 }

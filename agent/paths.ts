@@ -58,3 +58,8 @@ export function pathsOf(config: Pick<Config, 'agent' | 'engine'>): Paths {
     agentSocket: inData('agent.sock'),
   }
 }
+
+/** Name of the catalog that a database file is to DuckDB: that of the file, without its ending. */
+export function catalogName(file: string): string {
+  return path.basename(file).replace(/\.[^.]*$/, '')
+}

@@ -22,8 +22,9 @@ export async function locate(call: Pick<Call, 'configFile'>): Promise<{ config: 
   return { config, paths: pathsOf(config) }
 }
 
-/** As `readRateOf` (agent/integrity.ts) has it, for commands that no agent does; a mistake in a plugin's options must not keep them from it. */
+/** As `readRateOf` (agent/integrity.ts) has it, for commands that no agent does. Where a plugin's options cannot be read, which must not keep them from it: the default. */
 export async function locateReadRate(call: Pick<Call, 'configFile'>): Promise<number | undefined> {
-  const { readRateOf } = await import('../integrity.ts')
-  return loadConfiguration(call).then(readRateOf, () => undefined)
+  const [{ readRateOf, scanner }, { registry }] = await Promise.all([import('../integrity.ts'), import('../../plugins/index.ts')])
+  const defaults = () => registry.filter(({ name }) => name === scanner).map(({ name, options }) => ({ name, options: options.parse({}) }))
+  return readRateOf(await loadConfiguration(call).catch(() => ({ plugins: defaults() })))
 }

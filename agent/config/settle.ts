@@ -2,6 +2,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { catalogName } from '../paths.ts'
 import { accessProblems } from './access.ts'
 import type { Document } from './document.ts'
 import type { Environment } from './expand.ts'
@@ -16,6 +17,9 @@ export type Settled = {
 
 /** Bytes of a Unix socket's path, its final NUL not counted (sockaddr_un: 108 on Linux, 104 on macOS). */
 const socketPathLimit = process.platform === 'darwin' ? 103 : 107
+
+/** What a database cannot be called: DuckDB's own catalogs, and schemas that each database has or is shown to have. */
+const takenNames = ['memory', 'temp', 'system', 'main', 'daemonguard', 'pg_catalog', 'information_schema']
 
 /** Directories under data_dir that belong to something else than the journal. */
 const taken = ['cursors', 'snapshots', 'quarantine', 'dead-letter', 'incidents']
@@ -91,6 +95,13 @@ export function combinationProblems(
     if (above || taken.includes(within))
       report(['engine', 'journal_dir'], 'the journal needs a directory of its own', 'write journal, or a path on another disk')
   }
+  const name = catalogName(engine.database)
+  if (sound(['engine', 'database']) && takenNames.includes(name.toLowerCase()))
+    report(
+      ['engine', 'database'],
+      `the name ${name} has a meaning of its own beside the database`,
+      'name the file otherwise: trade_data.duckdb',
+    )
   if (sound(['engine', 'auth'], ['engine', 'listen'], ['engine', 'tls'])) accessProblems(core.engine, platform, report)
   if (platform === 'win32') {
     if (typeof core.engine.socket_dir === 'string')

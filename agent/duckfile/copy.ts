@@ -41,8 +41,16 @@ export class UnexpectedContentError extends DaemonGuardError {}
 export async function copyFile(source: string, target: string, label: Label, options: CopyOptions = {}): Promise<CopyResult> {
   const temporary = path.join(path.dirname(target), `${path.basename(target)}.${process.pid}.tmp`)
   removeLeftovers(path.dirname(target), path.basename(target))
-  const copy = await LargeFile.create(temporary, label)
   underWay.add(temporary)
+  try {
+    return await copyThrough(temporary, source, target, label, options)
+  } finally {
+    underWay.delete(temporary)
+  }
+}
+
+async function copyThrough(temporary: string, source: string, target: string, label: Label, options: CopyOptions): Promise<CopyResult> {
+  const copy = await LargeFile.create(temporary, label)
   try {
     let result: CopyResult
     try {
@@ -56,8 +64,6 @@ export async function copyFile(source: string, target: string, label: Label, opt
   } catch (error) {
     removeDurably(temporary, label)
     throw error
-  } finally {
-    underWay.delete(temporary)
   }
 }
 

@@ -23,14 +23,14 @@ import {
 import { unreplayedPart } from '../duckfile/wal.ts'
 import { codeOf, DaemonGuardError, ExitCode, messageOf } from '../errors.ts'
 import { acquireLock } from '../lock.ts'
-import { type Paths, pathsOf } from '../paths.ts'
+import { catalogName, type Paths, pathsOf } from '../paths.ts'
 import { snapshotFile } from '../snapshots.ts'
 import { step } from '../step.ts'
 import { prepareDisk } from '../windows/disk.ts'
 import { Database, replayForeignWal } from './duckdb.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { createOwnSchema, readWatermark, writeWatermark } from './own-schema.ts'
-import { catalogName, headerIteration, stampOf } from './recovery.ts'
+import { headerIteration, stampOf } from './recovery.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 
 /** Of the workshop: where the snapshot waits until its adoption is certain. */

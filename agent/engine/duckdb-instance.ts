@@ -6,6 +6,15 @@
 import { DuckDBInstance } from '@duckdb/node-api'
 import { DirectCalls } from './duckdb-direct.ts'
 
+const always = [
+  // No checkpoint but by statement: a file changes only when the engine says so (duckdb.md 6).
+  'PRAGMA disable_checkpoint_on_shutdown',
+  "SET checkpoint_threshold = '1TB'",
+  'SET wal_autocheckpoint_entries = 0',
+  'SET autoinstall_known_extensions = false',
+  'SET autoload_known_extensions = false',
+]
+
 export class Instance {
   readonly duckdb: DuckDBInstance
   readonly direct: DirectCalls | undefined
@@ -20,7 +29,9 @@ export class Instance {
     const duckdb = await DuckDBInstance.create(':memory:', { threads: '1' })
     const connection = await duckdb.connect()
     try {
-      return new Instance(duckdb, await DirectCalls.open(connection))
+      const instance = new Instance(duckdb, await DirectCalls.open(connection))
+      await instance.run(always)
+      return instance
     } finally {
       connection.closeSync()
     }

@@ -11,7 +11,7 @@ import { databaseOf } from './duckdb-handles.ts'
 import { Instance } from './duckdb-instance.ts'
 import { Result } from './duckdb-result.ts'
 import { PreparedStatement } from './duckdb-statement.ts'
-import { quoteIdentifier, quoteString } from './sql/tokens.ts'
+import { quoteIdentifier, quoteString, useCatalog } from './sql/tokens.ts'
 
 export { duckdbVersion, Instance, type PreparedStatement, type Result, StatementType }
 
@@ -57,12 +57,6 @@ export class Database {
         `SET memory_limit = '${Math.floor(memoryLimit / 1e6)}MB'`,
         `SET temp_directory = ${quoteString(temporaryDirectory)}`,
         `ATTACH ${quoteString(file)} AS ${quoteIdentifier(catalog)} (RECOVERY_MODE 'NO_WAL_WRITES'${storage})`,
-        // No checkpoint but by statement: the file changes only when the engine says so (duckdb.md 6).
-        'PRAGMA disable_checkpoint_on_shutdown',
-        "SET checkpoint_threshold = '1TB'",
-        'SET wal_autocheckpoint_entries = 0',
-        'SET autoinstall_known_extensions = false',
-        'SET autoload_known_extensions = false',
         ...(externalAccess ? [] : ['SET enable_external_access = false']),
       ])
     } catch (error) {
@@ -90,7 +84,7 @@ export class Database {
   async connect(): Promise<Connection> {
     const connection = await this.#instance.connect()
     // A stream's buffer is counted without the strings: 1 MB, DuckDB's own choice, can be ten chunks of 2,048 large values. So it gets room for one chunk.
-    await connection.run(`USE ${quoteIdentifier(this.catalog)}; SET streaming_buffer_size = '1KB'`)
+    await connection.run(`${useCatalog(this.catalog)}; SET streaming_buffer_size = '1KB'`)
     return new Connection(connection, this.calls)
   }
 

@@ -10,7 +10,7 @@ import { ExitCode, isDiskFull, messageOf } from '../errors.ts'
 import { JournalWriter } from '../journal/writer.ts'
 import { acquireLock } from '../lock.ts'
 import { createLog, type Log } from '../log.ts'
-import { type Paths, pathsOf } from '../paths.ts'
+import { catalogName, type Paths, pathsOf } from '../paths.ts'
 import type { EngineStatus } from '../plugin.ts'
 import { version } from '../runtime.ts'
 import { prepareDisk } from '../windows/disk.ts'
@@ -32,13 +32,13 @@ import { type Isolation, isolate } from './isolation.ts'
 import { KeptSettings } from './kept-settings.ts'
 import { MemoryWatch } from './memory-watch.ts'
 import { ParentLocks } from './parent-locks.ts'
-import { type PreparedInstance, prepareInstance } from './pgcatalog/creation.ts'
+import { instanceFor, type PreparedInstance } from './pgcatalog/creation.ts'
 import { roleStatements } from './pgcatalog/relations.ts'
 import { Listener } from './pgwire/listener.ts'
 import { PreparedInserts } from './prepared-inserts.ts'
 import type { Presence } from './presence.ts'
 import { Probe } from './probe.ts'
-import { catalogName, type Recovered, recover } from './recovery.ts'
+import { type Recovered, recover } from './recovery.ts'
 import { RowConflicts } from './row-conflicts.ts'
 import { RowImages } from './row-images.ts'
 import { applySchemaFile } from './schema-file.ts'
@@ -75,8 +75,7 @@ export async function runEngine(config: Config, prepared?: PreparedInstance): Pr
   prepareDisk()
   ensureDirectory(paths.data, 'ENGINE:DIRECTORY')
   const lock = acquireLock(paths.engineLock, 'engine')
-  const catalog = catalogName(paths.database)
-  const { instance } = prepared?.catalog === catalog ? prepared : prepareInstance(catalog)
+  const instance = instanceFor(catalogName(paths.database), prepared)
   const { cpu_cores: cores, memory } = config.engine
   const isolation = isolate({ cores, memory, database: paths.database })
   log.info(isolation, 'isolated')

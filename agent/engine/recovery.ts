@@ -17,7 +17,7 @@ import { type JournalRepair, repairJournal } from '../journal/repair.ts'
 import { listSegments } from '../journal/segment.ts'
 import { type JournalDamage, readTransactions } from '../journal/transactions.ts'
 import { isSpilled, type Table, type Transaction, tableName } from '../journal/types.ts'
-import type { Paths } from '../paths.ts'
+import { catalogName, type Paths } from '../paths.ts'
 import { step } from '../step.ts'
 import { becomesFree, isInUse } from '../windows/open-file.ts'
 import { createNames } from './constraint-names.ts'
@@ -76,6 +76,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
       hint: 'restore identity.json, or move the journal away to begin anew',
     })
   }
+  const journal = repairJournal(paths.journal, databaseId, path.join(paths.quarantine, `${stampOf(now())}-journal-corrupt`))
   const exists = fs.existsSync(paths.database)
   if (known === undefined && exists) {
     throw new DaemonGuardError('this database file has not been taken over yet', {
@@ -89,11 +90,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   if (exists && process.platform === 'win32' && !(await becomesFree(paths.database))) throw inUse(paths.database)
   const iterationInHeader = exists ? headerIteration(paths.database) : 0
   if (exists) settleCheckpoint(paths.database)
-  const opening = openDatabase(await options.instance, options, !exists)
-  // It is awaited below, unless the journal fails first, which then is the reason.
-  opening.catch(() => {})
-  const journal = repairJournal(paths.journal, databaseId, path.join(paths.quarantine, `${stampOf(now())}-journal-corrupt`))
-  const { database, connection } = await opening
+  const { database, connection } = await openDatabase(await options.instance, options, !exists)
   const mark = await watermarkOf(connection, database.catalog, paths, databaseId, {
     journalIsEmpty: journal.lastSeq === 0,
     iterationInHeader,
@@ -307,11 +304,6 @@ export function headerIteration(file: string): number {
   } finally {
     fs.closeSync(fd)
   }
-}
-
-/** DuckDB's own rule: the file's name without its ending. */
-export function catalogName(file: string): string {
-  return path.basename(file).replace(/\.[^.]*$/, '')
 }
 
 export function stampOf(time: number): string {

@@ -12,7 +12,7 @@ import type { Appender } from './duckdb-appender.ts'
 import { isCorruption, isFatal, isOrdinaryAtCommit, isShortage } from './duckdb-errors.ts'
 import { isAlone, NetChanges } from './net-changes.ts'
 import { nextValue } from './sequences.ts'
-import { pathEntries, quoteIdentifier, quoteString } from './sql/tokens.ts'
+import { pathEntries, quoteIdentifier, quoteString, useCatalog } from './sql/tokens.ts'
 import { hasUniqueAmong, type TableTies, TiesOfTables } from './table-ties.ts'
 
 /** Rows of one statement that are changed together, where it may be taken apart: more take more memory than the statement itself did. */
@@ -79,7 +79,7 @@ export class Replay {
       if (this.#group.isFull) await this.#flush()
     }
     await this.#flush()
-    await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
+    await this.#connection.run(useCatalog(this.#catalog))
     await this.#connection.run(`DROP TABLE IF EXISTS ${imagesPath}`)
     return this.#result
   }
@@ -174,7 +174,7 @@ export class Replay {
         return this.#upsert(change)
       case 'schema':
         this.#ties.forget()
-        await this.#connection.run(`USE ${quoteIdentifier(this.#catalog)}`)
+        await this.#connection.run(useCatalog(this.#catalog))
         await this.#setSearchPath(change.searchPath)
         await this.#connection.run(`SET TimeZone = ${quoteString(change.timeZone)}`)
         for (const sql of change.statements ?? [change.sql]) {

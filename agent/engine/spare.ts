@@ -10,9 +10,9 @@ import { returnFreedPages } from '../allocator.ts'
 import { messageOf } from '../errors.ts'
 import { returnGarbage } from '../garbage.ts'
 import { createLog, type Log } from '../log.ts'
+import { catalogName } from '../paths.ts'
 import { commandLine, isPacked } from '../runtime.ts'
 import { type PreparedInstance, prepareInstance } from './pgcatalog/creation.ts'
-import { catalogName } from './recovery.ts'
 import { rehearse } from './rehearsal.ts'
 
 /** As `returnGarbage` has it: up to 70 MB. V8 collects garbage twice in a replay of 5,000 transactions else, and what is compiled for it goes first. */

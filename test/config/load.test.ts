@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert'
 import { defaultFiles, readConfigFile } from '../../agent/config/file.ts'
 import { ConfigError, loadConfig } from '../../agent/config.ts'
 import { temporaryDirectory } from '../support/temp.ts'
-import { parse, registry } from './support.ts'
+import { parse, problemsOf, registry } from './support.ts'
 
 const test = suite('config file')
 
@@ -67,6 +67,15 @@ test('relative paths: data_dir and schema from the config, database and journal 
     [agent.data_dir, engine.database, engine.journal_dir, engine.schema, engine.socket_dir],
     ['/srv/dg/data', '/srv/dg/data/db/x.duckdb', '/srv/dg/j', '/srv/dg/s.sql', '/srv/dg/run'],
   )
+})
+
+test('a database is not called as what stands beside it', () => {
+  for (const name of ['memory', 'Temp', 'system', 'main', 'daemonguard', 'pg_catalog', 'information_schema']) {
+    const [problem, ...others] = problemsOf(`engine: { database: db/${name}.duckdb }`)
+    assert.is(problem?.message, `the name ${name} has a meaning of its own beside the database`)
+    assert.equal([problem?.line, problem?.key, others], [1, 'engine.database', []])
+  }
+  for (const name of ['postgres', 'information', 'trades.main']) assert.ok(parse(`engine: { database: ${name}.duckdb }`))
 })
 
 test('the socket lies in the runtime directory of a service, else in data_dir; null and Windows have none', () => {

@@ -144,6 +144,11 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
+/** The statement that makes a catalog a connection's own. With its schema: a lone name is to DuckDB a schema of the present catalog's, if that has one of this name. */
+export function useCatalog(name: string): string {
+  return `USE ${quoteIdentifier(name)}.main`
+}
+
 /** A string as SQL text. */
 export function quoteString(text: string): string {
   return `'${text.replaceAll("'", "''")}'`
