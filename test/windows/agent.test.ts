@@ -6,6 +6,7 @@ import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { ScanResult } from '../../agent/duckfile/scan.ts'
+import { headerIteration } from '../../agent/engine/recovery.ts'
 import type { JournalVerdict } from '../../agent/journal-check.ts'
 import type { UsableSnapshot } from '../../agent/snapshots.ts'
 import { flipBit, placesOf } from '../fault/support/damage.ts'
@@ -126,8 +127,18 @@ test('an agent that is killed, with the job object that it was in, disturbs nobo
 
 test('a damaged block is found, and a snapshot and the journal take the place of the file', async () => {
   const database = path.join(host.data, 'trade_data.duckdb')
-  const { data } = await placesOf(database)
-  flipBit(database, (data[0]?.offset as number) + 5000, 3)
+  let damagedAt = -1
+  const damageIsFound = async () => {
+    if ((await host.status()).incidents.some(({ cause }) => cause === 'database-corrupt')) return true
+    // A checkpoint may write the damaged block anew before a scan has come by.
+    const iteration = headerIteration(database)
+    if (iteration === damagedAt) return false
+    damagedAt = iteration
+    const { data } = await placesOf(database)
+    flipBit(database, (data[0]?.offset as number) + 5000, 3)
+    return false
+  }
+  await waitFor('the damage is found', damageIsFound, { deadline: patience, every: 200 })
   const { incidents } = await host.until('the file is replaced', (status) =>
     status.incidents.some(({ cause, closedAt }) => cause === 'database-corrupt' && closedAt !== null),
   )
