@@ -4,7 +4,7 @@ import type { Agent } from './agent.ts'
 import type { Handlers } from './agent-control.ts'
 import { waitUntil } from './clock.ts'
 import { scanFile } from './duckfile/scan.ts'
-import { readRateOf, scanHeld } from './integrity.ts'
+import { readRateOf, scanHeld, scanner } from './integrity.ts'
 import type { Incident } from './plugin.ts'
 import { pickSnapshot, type RestoreResult } from './restore.ts'
 import { takeSnapshot } from './snapshots.ts'
@@ -22,7 +22,7 @@ export function handlersOf(agent: Agent): Handlers {
         ? scanFile(paths.database, { signal, clock })
         : scanHeld(engine, paths.database, { signal, clock, maxBytesPerSecond }))
       // What to do about damage is the scanner's business: it looks for itself, now instead of at its next turn.
-      if (result.verdict === 'damaged') agent.plugins.prompt('integrity-scanner')
+      if (result.verdict === 'damaged') agent.plugins.prompt(scanner)
       return result
     },
 

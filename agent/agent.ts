@@ -14,6 +14,7 @@ import { ensureDirectory, removeDurably, writeOnFullDisk } from './disk.ts'
 import { DaemonGuardError, isDiskFull, messageOf } from './errors.ts'
 import { returnGarbage } from './garbage.ts'
 import { IncidentStore } from './incidents.ts'
+import { scanner } from './integrity.ts'
 import { removeAllLeftovers } from './leftovers.ts'
 import { acquireLock, type Lock } from './lock.ts'
 import type { Log } from './log.ts'
@@ -38,7 +39,7 @@ export interface AgentOptions {
 }
 
 /** Plugins that read the whole database file, which must not disturb the market's hours. */
-const quietPlugins: readonly string[] = ['integrity-scanner']
+const quietPlugins: readonly string[] = [scanner]
 /** How long to wait before the status page is tried again on its port. */
 const statusRetryMs = 10_000
 /** After this the start of everything has left its garbage. */

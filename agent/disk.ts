@@ -274,7 +274,7 @@ export function openForWriting(file: string, flags: 'w' | 'wx' | 'r+' | 'a' | 'k
 }
 
 /** Creates a file (0600) without blocking the event loop: for large copies, whose fsync takes long. */
-export async function openHandle(file: string, label: Label): Promise<fs.promises.FileHandle> {
+export async function createHandle(file: string, label: Label): Promise<fs.promises.FileHandle> {
   step(label, 'open', file)
   const handle = await fs.promises.open(file, 'wx', fileMode)
   extension?.restrict(file)

@@ -5,7 +5,7 @@
  */
 
 import type { FileHandle } from 'node:fs/promises'
-import { isIndirect, openDirectly, openHandle, removeDurably, syncHandle, writeHandle } from './disk.ts'
+import { createHandle, isIndirect, openDirectly, removeDurably, syncHandle, writeHandle } from './disk.ts'
 import type { Label } from './step.ts'
 
 /** What O_DIRECT wants lengths and places to be multiples of, in the file and in memory, on most disks; the others refuse it. */
@@ -27,7 +27,7 @@ export class LargeFile {
 
   /** It must not exist (created 0600). Throws what the disk says, and leaves nothing then. */
   static async create(file: string, label: Label): Promise<LargeFile> {
-    const cached = await openHandle(file, label)
+    const cached = await createHandle(file, label)
     try {
       return new LargeFile(cached, await openDirectly(file, label), label)
     } catch (error) {

@@ -2,6 +2,7 @@
 
 import type { Agent } from './agent.ts'
 import { systemClock } from './clock.ts'
+import { scanner } from './integrity.ts'
 import type { EngineStatus, Incident } from './plugin.ts'
 import { version } from './runtime.ts'
 import { listSnapshots } from './snapshots.ts'
@@ -98,7 +99,7 @@ function openFirst(incidents: readonly Incident[]): Incident[] {
 
 /** What the integrity scanner tells about its scans; null when it does not run or has not scanned. */
 function lastScan(plugins: readonly PluginReport[]): Record<string, unknown> | null {
-  const facts = plugins.find(({ name }) => name === 'integrity-scanner')?.facts
+  const facts = plugins.find(({ name }) => name === scanner)?.facts
   if (facts === undefined || typeof facts.last_scan_age_seconds !== 'number') return null
   const { last_verdict, last_scan_age_seconds, live_blocks, scan_duration_ms } = facts
   return { verdict: last_verdict, ageSeconds: last_scan_age_seconds, liveBlocks: live_blocks, durationMs: scan_duration_ms }

@@ -21,7 +21,7 @@ const command: Command = {
     const config = await loadEngineConfiguration(call).catch(() => undefined)
     const turn = await waitForTurn({ level: config?.agent.log.level, database: config?.engine.database })
     if (turn === undefined) return ExitCode.ok
-    return run(await loadEngineConfiguration(call), turn.instance)
+    return run(await loadEngineConfiguration(call), turn.prepared)
   },
 }
 export default command

@@ -25,11 +25,13 @@ interface SpareOptions {
   readonly database?: string | undefined
 }
 
-/** Waits for the agent's word; resolves with what it has prepared, or with undefined when the agent has gone without a word. */
-export async function waitForTurn({
-  level = 'info',
-  database,
-}: SpareOptions): Promise<{ instance: PreparedInstance | undefined } | undefined> {
+/** What a spare begins with, as far as it was to be had. */
+interface Turn {
+  readonly prepared: PreparedInstance | undefined
+}
+
+/** Waits for the agent's word; undefined when the agent has gone without one. */
+export async function waitForTurn({ level = 'info', database }: SpareOptions): Promise<Turn | undefined> {
   const log = createLog({ name: 'engine', level, format: 'json' })
   let answered = false
   const turn = new Promise<boolean>((resolve) => {
@@ -42,7 +44,7 @@ export async function waitForTurn({
       .once('end', () => answer(false))
       .once('error', () => answer(false))
   })
-  const instance = await prepare(log, database, () => answered)
+  const prepared = await prepare(log, database, () => answered)
   const word = await turn
   setFlagsFromString('--incremental-marking')
   process.stdin.destroy()
@@ -51,7 +53,7 @@ export async function waitForTurn({
   process.title = [isPacked ? path.basename(process.execPath) : 'daemonguard', ...commandLine().filter((each) => each !== '--spare')].join(
     ' ',
   )
-  return { instance }
+  return { prepared }
 }
 
 /** Whatever becomes of it: a spare without instance or rehearsal is slower, and no more. */
