@@ -274,7 +274,7 @@ export class Block {
     let seq: number | undefined
     try {
       const { begun, held, changing } = transaction
-      if (held.length > 0 && !changing) seq = await this.#context.transactions.submit(transaction)
+      if (held.length > 0 && !changing) seq = await this.#context.transactions.submit(this, transaction)
       if (seq !== undefined && begun) await this.#endReading(transaction)
       if (seq !== undefined || (held.length === 0 && !begun)) return
       await this.#start(transaction)

@@ -8,7 +8,12 @@ import { Groups } from './groups.ts'
 /** ms in which clients that have been answered mostly come again. */
 const coming = 1
 
-export interface GroupQueueOptions<Entry> {
+export interface GroupEntry {
+  /** Whose it is: the same for all entries of a session. */
+  readonly caller: object
+}
+
+export interface GroupQueueOptions<Entry extends GroupEntry> {
   /** Most entries of a group. */
   rows: number
   /** Longest wait for a group to close, ms. */
@@ -19,7 +24,7 @@ export interface GroupQueueOptions<Entry> {
   commit: (group: readonly Entry[]) => Promise<void>
 }
 
-export class GroupQueue<Entry> {
+export class GroupQueue<Entry extends GroupEntry> {
   #options: GroupQueueOptions<Entry>
   #entries: Entry[] = []
   #groups: Groups
@@ -33,13 +38,17 @@ export class GroupQueue<Entry> {
 
   add(entry: Entry): void {
     this.#entries.push(entry)
+    this.#groups.came(entry.caller)
     if (this.#groups.isDue(this.#entries.length)) this.#close?.()
     if (!this.#working) void this.#work()
   }
 
-  /** So many entries were committed; `durable` settles with their fsync. */
-  committed(entries: number, durable: Promise<void>): void {
-    this.#groups.committed(entries, durable)
+  /** These were committed; `durable` settles with their fsync. */
+  committed(entries: readonly Entry[], durable: Promise<void>): void {
+    this.#groups.committed(
+      entries.map(({ caller }) => caller),
+      durable,
+    )
   }
 
   async #work(): Promise<void> {
@@ -60,7 +69,9 @@ export class GroupQueue<Entry> {
     const flush = this.#options.flush()
     const since = performance.now()
     if (flush !== undefined) await this.#untilDue(maxDelay, flush)
-    if (this.#groups.areMany) await this.#untilDue(Math.min(maxDelay - (performance.now() - since), coming))
+    if (!this.#groups.areComing) return
+    await this.#untilDue(Math.min(maxDelay - (performance.now() - since), coming))
+    if (!this.#groups.isDue(this.#entries.length)) this.#groups.gaveUp(this.#entries.length)
   }
 
   /** Waits for `longest` ms at most, and no longer than to `end`. */

@@ -43,7 +43,7 @@ export class InsertWays {
     if (insert === undefined || planned?.plan === undefined || block.isOpen || block.status !== 'I' || settings.isPending) return undefined
     if (planned.version !== context.catalog.version || planned.searchPath !== settings.searchPath) return undefined
     const cells = cellsOf(planned.plan, planned.info, parameters)
-    return cells === undefined ? undefined : context.writeBuffer.submit(planned.info, planned.version, cells)
+    return cells === undefined ? undefined : context.writeBuffer.submit(this, planned.info, planned.version, cells)
   }
 
   /** `alone`: nothing else belongs to its transaction. What it answers; undefined: it is none, or takes the ordinary way of statements. Throws SqlError. */
@@ -65,7 +65,7 @@ export class InsertWays {
     const { info, plan, version } = query.planned
     const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters)
     if (plan === undefined || cells === undefined) return undefined
-    if (alone) return (await writeBuffer.submit(info, version, cells)) ? tag : undefined
+    if (alone) return (await writeBuffer.submit(this, info, version, cells)) ? tag : undefined
     const typed = typedParameters(plan, info, cells)
     if (typed === undefined) return undefined
     const foreseen = holding === undefined ? undefined : held.insert(holding, statement, info, cells, typed)

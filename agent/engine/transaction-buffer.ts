@@ -11,7 +11,7 @@ import type { CommitPipeline } from './commit.ts'
 import type { Connection } from './duckdb.ts'
 import { judge, toSqlError } from './duckdb-errors.ts'
 import type { Foresight } from './foresight.ts'
-import { GroupQueue } from './group-queue.ts'
+import { type GroupEntry, GroupQueue } from './group-queue.ts'
 import { KeptWriters } from './kept-writers.ts'
 import { keyedName, keyOf, type RowConflicts } from './row-conflicts.ts'
 import type { RowImages } from './row-images.ts'
@@ -43,7 +43,7 @@ export interface TransactionBufferOptions {
   corrupt: (reason: string) => never
 }
 
-interface Entry {
+interface Entry extends GroupEntry {
   readonly transaction: Transaction
   /** The seq; undefined: not in a group. */
   resolve(seq: number | undefined): void
@@ -65,10 +65,10 @@ export class TransactionBuffer {
 
   /**
    * Commits what a transaction holds back, which must be through the gate. Resolves with its seq when DuckDB has committed it and the journal has it queued;
-   * with undefined where nothing was written, and its statements are to be done in a transaction of their own. Throws SqlError 40001.
+   * with undefined where nothing was written, and its statements are to be done in a transaction of their own. `caller`: the session's. Throws SqlError 40001.
    */
-  submit(transaction: Transaction): Promise<number | undefined> {
-    return new Promise((resolve, reject) => this.#queue.add({ transaction, resolve, reject }))
+  submit(caller: object, transaction: Transaction): Promise<number | undefined> {
+    return new Promise((resolve, reject) => this.#queue.add({ caller, transaction, resolve, reject }))
   }
 
   async #commitGroup(all: readonly Entry[]): Promise<void> {
@@ -149,7 +149,7 @@ export class TransactionBuffer {
     step('TOGETHER:COMMIT')
     try {
       const last = await pipeline.commit(connection, encoded, true, { check, committed })
-      this.#queue.committed(group.length, pipeline.writer.durable(last))
+      this.#queue.committed(group, pipeline.writer.durable(last))
       return last
     } catch (error) {
       if (isInConflict) return undefined

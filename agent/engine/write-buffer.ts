@@ -13,7 +13,7 @@ import type { Connection } from './duckdb.ts'
 import { isCorruption, judge, toSqlError } from './duckdb-errors.ts'
 import type { Foresight } from './foresight.ts'
 import type { WriterGate } from './gate.ts'
-import { GroupQueue } from './group-queue.ts'
+import { type GroupEntry, GroupQueue } from './group-queue.ts'
 import { KeptWriters } from './kept-writers.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import type { SqlError } from './sql-error.ts'
@@ -40,7 +40,7 @@ export interface WriteBufferOptions {
 }
 
 /** One row, all columns of its table in order. */
-interface Entry {
+interface Entry extends GroupEntry {
   readonly info: TableInfo
   /** Version of the catalog that `info` was read from. */
   readonly version: number
@@ -66,11 +66,11 @@ export class WriteBuffer {
 
   /**
    * Resolves with true when DuckDB has committed the row and the journal has it queued; the read barrier says when it is durable. False:
-   * the schema has changed since `version`, nothing was written. Throws SqlError.
+   * the schema has changed since `version`, nothing was written. `caller`: the session's. Throws SqlError.
    */
-  submit(info: TableInfo, version: number, cells: readonly Cell[]): Promise<boolean> {
+  submit(caller: object, info: TableInfo, version: number, cells: readonly Cell[]): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      this.#queue.add({ info, version, cells, since: performance.now(), resolve, reject })
+      this.#queue.add({ caller, info, version, cells, since: performance.now(), resolve, reject })
     })
   }
 
@@ -128,7 +128,7 @@ export class WriteBuffer {
       step('GROUP:COMMIT')
       last = await pipeline.commitStatement(encoded, () => this.#write(statement))
       foresight.inserted(first.info, rows, last)
-      this.#queue.committed(group.length, pipeline.writer.durable(last))
+      this.#queue.committed(group, pipeline.writer.durable(last))
       return group
     } finally {
       locks.release(transaction, last)

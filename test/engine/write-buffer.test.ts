@@ -170,7 +170,7 @@ test('a row waits for a gate that stays closed no longer than any other writer, 
   const note = (name: string, work: Promise<unknown>) => codeOf(work).then((code) => void events.push(`${name} ${code}`))
   const pipeline = { barrier: () => undefined, writer: {} }
   const buffer = new WriteBuffer({ gate, pipeline, rows: 1, maxDelay: 0, gateTimeout: 300 } as unknown as WriteBufferOptions)
-  const submit = () => buffer.submit({ path: 't' } as TableInfo, 0, [])
+  const submit = () => buffer.submit({}, { path: 't' } as TableInfo, 0, [])
   await gate.enter({ mode: 'none' }, 'exclusive', 1)
   const rows = [note('first row', submit()), note('second row', submit())]
   // It came when the rows did, and is half as patient again.

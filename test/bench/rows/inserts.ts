@@ -1,4 +1,4 @@
-/** Rows 1 and 2: single-row durable inserts, from one client and from 64. */
+/** Rows 1, 2 and 12: single-row durable inserts, from one client, from 64, and from 8, which are about as many as a platform has. */
 
 import { type LoadResult, p99, pgbench } from '../clients.ts'
 import { type Measure, type RowReport, ratio } from '../report.ts'
@@ -16,12 +16,23 @@ export const insertsOfMany: Row = {
   measure: (stage) => measure(stage, 64, { duckdb: 20, postgres: 1, p99: 10 }),
 }
 
-async function measure(stage: Stage, clients: number, goals: { duckdb: number; postgres: number; p99?: number }): Promise<RowReport> {
+export const insertsOfFew: Row = {
+  title: 'single-row durable inserts, 8 clients; DuckDB alone from 8 connections',
+  measure: (stage) => measure(stage, 8, {}, 8),
+}
+
+interface Goals {
+  readonly duckdb?: number
+  readonly postgres?: number
+  readonly p99?: number
+}
+
+async function measure(stage: Stage, clients: number, goals: Goals, connections = 1): Promise<RowReport> {
   const { daemonguard, duckdb, postgres } = await stage.contenders()
   const { length, warmUp } = stage
   const wire = (peer: typeof daemonguard | NonNullable<typeof postgres>, duration = length) =>
     pgbench(peer, { script: insertScript, clients, length: duration, base: nextKeys() })
-  const embedded = (duration = length) => duckdb.load('inserts', { connections: 1, length: duration, base: nextKeys() })
+  const embedded = (duration = length) => duckdb.load('inserts', { connections, length: duration, base: nextKeys() })
 
   await wire(daemonguard, warmUp)
   await embedded(warmUp)
@@ -37,12 +48,16 @@ async function measure(stage: Stage, clients: number, goals: { duckdb: number; p
   const measures: Measure[] = [
     ...rateAndTail('DaemonGuard', guarded, goals.p99),
     ...rateAndTail('DuckDB alone', alone),
-    ratio('DuckDB alone', rates(guarded), rates(alone), { least: goals.duckdb }),
+    ratio('DuckDB alone', rates(guarded), rates(alone), leastOf(goals.duckdb)),
   ]
   if (postgres !== undefined) {
-    measures.push(...rateAndTail('PostgreSQL', server), ratio('PostgreSQL', rates(guarded), rates(server), { least: goals.postgres }))
+    measures.push(...rateAndTail('PostgreSQL', server), ratio('PostgreSQL', rates(guarded), rates(server), leastOf(goals.postgres)))
   }
   return { settings: `pgbench -M prepared -c ${clients}, primary key and foreign key`, measures }
+}
+
+function leastOf(least: number | undefined): { least: number } | undefined {
+  return least === undefined ? undefined : { least }
 }
 
 export function rates(results: readonly LoadResult[]): number[] {
