@@ -5,6 +5,7 @@
 
 import type { Analysts } from './analysts.ts'
 import type { DirectCalls } from './duckdb-direct.ts'
+import type { WriteThread } from './write-thread.ts'
 
 /** ms after which a call in the pool gets help: it is too large for one thread. */
 const patience = 20
@@ -14,6 +15,8 @@ export class Calls {
   readonly direct: DirectCalls | undefined
   /** Who helps, once there is somebody. */
   analysts: Analysts | undefined
+  /** Who writes what has gathered, once there is somebody. */
+  writing: WriteThread | undefined
   /** Calls in the pool that others may have to wait for. */
   #holding = 0
   /** Small calls in the pool. */
@@ -58,6 +61,11 @@ export class Calls {
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** A small one that changes rows, and resolves with how many: in the thread for it, where that is free, else in the pool. */
+  write(statement: bigint | undefined, pooled: () => Promise<number>): Promise<number> {
+    return this.small(() => (statement === undefined ? undefined : this.writing?.execute(statement)) ?? pooled())
   }
 
   /** A small one. */

@@ -88,9 +88,9 @@ export class PreparedStatement {
     return Result.materialized(await this.#calls.pool(() => this.#statement.run()))
   }
 
-  /** The same for what is known to be small: a row, by its key. Nothing can interrupt it. `alone`: nobody else waits for the event loop, as far as is known. */
-  async runBriefly(alone = true): Promise<Result> {
-    const direct = alone ? this.#calls.alone(this.#connection) : undefined
+  /** The same for what is known to be small: a row, by its key. Nothing can interrupt it. */
+  async runBriefly(): Promise<Result> {
+    const direct = this.#calls.alone(this.#connection)
     if (direct !== undefined && this.#address !== undefined) return direct.execute(this.#address, Result.taken)
     return Result.materialized(await this.#calls.small(() => this.#statement.run()))
   }
@@ -99,7 +99,12 @@ export class PreparedStatement {
   async execute(alone: boolean): Promise<void> {
     const direct = alone ? this.#calls.here : undefined
     if (direct !== undefined && this.#address !== undefined) direct.execute(this.#address, () => {})
-    else await this.#calls.small(() => this.#statement.run())
+    else await this.change()
+  }
+
+  /** Writes what has gathered; resolves with how many rows it has changed. */
+  change(): Promise<number> {
+    return this.#calls.write(this.#address, async () => (await this.#statement.run()).rowsChanged)
   }
 
   /** Rows come as they are fetched; the connection stays busy until the end. */

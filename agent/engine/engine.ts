@@ -16,7 +16,6 @@ import { version } from '../runtime.ts'
 import { prepareDisk } from '../windows/disk.ts'
 import { ownHandle } from '../windows/open-file.ts'
 import { Access } from './access.ts'
-import { Analysts } from './analysts.ts'
 import { gateTimeout } from './block.ts'
 import { Blockers } from './blockers.ts'
 import { Callers } from './callers.ts'
@@ -46,7 +45,7 @@ import { SequenceTracker } from './sequences.ts'
 import { Session } from './session.ts'
 import type { SessionContext } from './session-context.ts'
 import { statementSlots } from './slots.ts'
-import { TaskThread } from './task-thread.ts'
+import { employThreads } from './threads.ts'
 import { TransactionBuffer } from './transaction-buffer.ts'
 import { WriteBuffer } from './write-buffer.ts'
 
@@ -56,9 +55,6 @@ const ownMemory = 300e6
 const duckdbPart = 0.95
 /** Of a memory too small for that. */
 const leastPart = 0.4
-
-/** ms after a commit during which another one is expected. */
-const busy = 100
 
 /** What DuckDB may take of the engine's memory, bytes. */
 function duckdbMemory(memory: number): number {
@@ -191,15 +187,7 @@ class Engine {
       clock: systemClock,
       log,
     })
-    const analysts = new Analysts({
-      cores: config.engine.cpu_cores,
-      database: database.address,
-      start: (waiting) => new TaskThread(waiting),
-      isCommitting: () => pipeline.isCommitting,
-      isBusy: () => performance.now() - pipeline.committedAt < busy,
-      failed: (error) => log.warn(`a thread for queries is missing: ${messageOf(error)}`),
-    })
-    database.calls.analysts = analysts
+    const analysts = employThreads(database, pipeline, config.engine.cpu_cores, log)
     this.#context = {
       database,
       callers,

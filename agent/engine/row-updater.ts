@@ -55,7 +55,7 @@ export class RowUpdater {
     const { columns } = this.#info.table
     this.#one ??= await this.#connection.prepare(updateOfOne(this.#info, this.#columns.slice(0, -1)))
     for (const [i, column] of this.#columns.entries()) this.#one.bindCell(i, columns[column]!.type, cells[column] as Cell)
-    return (await this.#one.runBriefly(alone)).rowsChanged
+    return alone ? (await this.#one.runBriefly()).rowsChanged : this.#one.change()
   }
 
   async #updateMany(rows: readonly (readonly Cell[])[]): Promise<number> {
@@ -76,6 +76,6 @@ export class RowUpdater {
         i,
         rows.map((cells) => cells[this.#columns[i] as number] as Cell),
       )
-    return (await this.#many.runBriefly(false)).rowsChanged
+    return this.#many.change()
   }
 }

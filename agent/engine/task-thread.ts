@@ -1,6 +1,6 @@
 /**
- * A thread that works for queries (duckdb-thread.ts), as the event loop sees it: it gets orders about DuckDB's own objects, by their addresses, and
- * reports. Whoever gives an order keeps the objects until it is reported on.
+ * A thread that works for queries, or the one that writes (duckdb-thread.ts), as the event loop sees it: it gets orders about DuckDB's own objects, by their
+ * addresses, and reports. Whoever gives an order keeps the objects until it is reported on.
  */
 
 import type { Worker } from 'node:worker_threads'
@@ -13,14 +13,16 @@ export type Order =
   | { readonly do: 'fetch'; readonly result: bigint; readonly into: bigint }
   /** Tasks of whoever has some in the queue of this duckdb_database, each to its end; none is begun after `ms`. */
   | { readonly do: 'help'; readonly database: bigint; readonly ms: number }
+  /** A statement (duckdb_prepared_statement), of whose answer only the number of changed rows is asked. */
+  | { readonly do: 'execute'; readonly statement: bigint }
 
 /** As the order was. */
 export interface Report {
   /** work: `taskState` */
   readonly state: number
-  /** fetch: rows of the chunk; 0 at the end. */
+  /** fetch: rows of the chunk; 0 at the end. execute: rows that were changed. */
   readonly rows: number
-  /** fetch: why there are none. */
+  /** fetch: why there are none. execute: why it has failed. */
   readonly error: string | null
   /** Time that it took, ms. */
   readonly ms: number
@@ -29,36 +31,50 @@ export interface Report {
 /** duckdb_pending_state */
 export const taskState = { ready: 0, notReady: 1, error: 2, noTasks: 3 } as const
 
-/** How the threads are called in `top -H`; 15 characters at most. */
-export const threadName = 'query'
+/** What a thread is for. */
+export interface ThreadRole {
+  /** How it is called in `top -H`; 15 characters at most. */
+  readonly name: string
+  /** Of those for queries, which let all other threads go first: `[0]` says how many of their orders wait, and may change at any time. */
+  readonly waiting?: Int32Array
+}
 
-/** What Analysts needs of a thread. */
+export const threadNames = { query: 'query', write: 'write' } as const
+
+/** What Analysts and WriteThread need of a thread. */
 export interface Laborer {
   /** Resolves when it can take orders. Rejects when it never will. */
   readonly started: Promise<void>
+  /** Resolves when it is gone, with the reason. */
+  readonly ended: Promise<Error>
   /** One at a time. Rejects when the thread is gone. */
   obey(order: Order): Promise<Report>
 }
 
 export class TaskThread implements Laborer {
   readonly started: Promise<void>
+  readonly ended: Promise<Error>
   #worker: Worker
   #waiting: PromiseWithResolvers<Report> | undefined
   #failure: Error | undefined
 
-  /** `waiting[0]`: how many orders wait for a thread; it may change at any time. */
-  constructor(waiting: Int32Array) {
+  constructor(role: ThreadRole) {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.started = promise
-    this.#worker = startThread(waiting)
+    const end = Promise.withResolvers<Error>()
+    this.ended = end.promise
+    this.#worker = startThread(role)
     this.#worker.once('message', () => {
       resolve()
       this.#worker.on('message', (report: Report) => this.#waiting?.resolve(report))
+      // To listen to it is to wait for it: it keeps no process alive.
+      this.#worker.unref()
     })
     const gone = (error: Error) => {
       this.#failure ??= error
       this.#waiting?.reject(this.#failure)
       reject(this.#failure)
+      end.resolve(this.#failure)
     }
     this.#worker.on('error', gone)
     this.#worker.on('exit', (code) => gone(new Error(`the thread ended (${code})`)))

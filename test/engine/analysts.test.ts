@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Analysts, type AnalystsOptions } from '../../agent/engine/analysts.ts'
-import { type Laborer, type Order, type Report, taskState, threadName } from '../../agent/engine/task-thread.ts'
+import { type Laborer, type Order, type Report, taskState, threadNames } from '../../agent/engine/task-thread.ts'
 import { codeOf, TestEngine } from '../support/engine.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -39,7 +39,7 @@ class Threads {
   /** What was ordered and is not reported on: addresses of queries and results, and `help`. */
   get open(): string[] {
     return this.orders.map(({ order }) =>
-      order.do === 'help' ? 'help' : `${order.do} ${order.do === 'work' ? order.pending : order.result}`,
+      order.do === 'work' ? `work ${order.pending}` : order.do === 'fetch' ? `fetch ${order.result}` : order.do,
     )
   }
 
@@ -61,6 +61,7 @@ class Threads {
     this.waiting = waiting
     return {
       started: Promise.resolve(),
+      ended: new Promise(() => {}),
       obey: (order) => new Promise((report, fail) => this.orders.push({ order, report, fail })),
     }
   }
@@ -100,7 +101,7 @@ test('rows wait for a commit that is under way, and for one that does not end no
 test('whoever waits for the first thread goes on when it is there, or will not be, or when it is to stop', async () => {
   const first = Promise.withResolvers<void>()
   const unready = (started: Promise<void>) =>
-    new Threads({ start: () => ({ started, obey: () => Promise.reject(new Error('no orders')) }) })
+    new Threads({ start: () => ({ started, ended: new Promise(() => {}), obey: () => Promise.reject(new Error('no orders')) }) })
   const threads = unready(first.promise)
   const stop = new AbortController()
   const waits = [threads.analysts.started(undefined), threads.analysts.started(stop.signal)]
@@ -272,8 +273,8 @@ if (process.platform === 'linux') {
     try {
       await engine.sql('CREATE TABLE t (i INTEGER)', 'INSERT INTO t SELECT range FROM range(500000)')
       assert.equal(await engine.sql("SELECT current_setting('external_threads'), current_setting('threads')"), [['2', '2']])
-      const ofQueries = () => threadsOf(engine.pid).filter(({ name }) => name === threadName)
-      const ticksOfOthers = () => threadsOf(engine.pid).reduce((sum, { name, ticks }) => sum + (name === threadName ? 0 : ticks), 0)
+      const ofQueries = () => threadsOf(engine.pid).filter(({ name }) => name === threadNames.query)
+      const ticksOfOthers = () => threadsOf(engine.pid).reduce((sum, { name, ticks }) => sum + (name === threadNames.query ? 0 : ticks), 0)
       const own = threadsOf(engine.pid)[0]?.nice as number
       const ticksOfQueries = () => ofQueries().reduce((sum, { ticks }) => sum + ticks, 0)
       // The first one starts with the first query, which does not wait for it.
@@ -292,7 +293,7 @@ if (process.platform === 'linux') {
         [],
       )
       assert.equal(
-        threadsOf(engine.pid).filter(({ name, nice }) => name !== threadName && nice !== own),
+        threadsOf(engine.pid).filter(({ name, nice }) => name !== threadNames.query && nice !== own),
         [],
       )
       await engine.kill()
