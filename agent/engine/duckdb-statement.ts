@@ -97,9 +97,10 @@ export class PreparedStatement {
 
   /** Runs it where nobody asks for its answer. `alone`: it is small, and nobody else wants DuckDB. */
   async execute(alone: boolean): Promise<void> {
-    const direct = alone ? this.#calls.here : undefined
+    if (!alone) return void (await this.change())
+    const direct = this.#calls.here
     if (direct !== undefined && this.#address !== undefined) direct.execute(this.#address, () => {})
-    else await this.change()
+    else await this.#calls.small(() => this.#statement.run())
   }
 
   /** Writes what has gathered; resolves with how many rows it has changed. */

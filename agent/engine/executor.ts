@@ -116,6 +116,11 @@ export class Executor {
     }
   }
 
+  /** Runs one that changes what is temporary, of which several sessions may at a time: CREATE … AS takes as long as its query. False: DuckDB reads it as something else. */
+  changeTemporaries(sql: string): Promise<boolean> {
+    return this.#slots.temporaries.run(() => this.connection.changeSchema(sql), this.#interruption.signal)
+  }
+
   /**
    * Drops what was prepared for another version of the catalog: DuckDB runs it as it should be, but goes on telling of the types that its parameters and columns had.
    * `version`: undefined for a schema that has no number.

@@ -1,6 +1,6 @@
 /**
  * Work of many clients that is committed together: a group closes as soon as the previous flush has ended, or as much waits as that is for (groups.ts), at the
- * latest after `rows` entries or `maxDelay` ms, so that a lone client never waits.
+ * latest after `rows` entries or `maxDelay` ms; a client that is alone does not wait.
  */
 
 import { Groups } from './groups.ts'
@@ -45,10 +45,7 @@ export class GroupQueue<Entry extends GroupEntry> {
 
   /** These were committed; `durable` settles with their fsync. */
   committed(entries: readonly Entry[], durable: Promise<void>): void {
-    this.#groups.committed(
-      entries.map(({ caller }) => caller),
-      durable,
-    )
+    this.#groups.committed(entries.map(callerOf), durable, this.#entries.map(callerOf))
   }
 
   async #work(): Promise<void> {
@@ -87,4 +84,8 @@ export class GroupQueue<Entry extends GroupEntry> {
     })
     this.#close = undefined
   }
+}
+
+function callerOf({ caller }: GroupEntry): object {
+  return caller
 }

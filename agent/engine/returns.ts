@@ -1,37 +1,65 @@
 /**
- * Whether clients that have been answered come again at once, as programs do that write one row after the other. Then the next group is worth waiting for them; else
- * whoever waited for them would do so in vain.
+ * Who comes again as soon as it has been answered, as programs do that write one row after the other: such clients are worth waiting for, others would be
+ * waited for in vain. It is known of each by itself: one quick client says nothing about a slow one beside it.
  */
 
-/** How much of what is known comes from the group that was answered last. */
+/** ms after its answer in which a client that comes again at once does so. */
+const promptly = 1
+/** How much of what is known of a client comes from the last time. */
 const newest = 0.2
-/** Part of those who were answered that has to come again before the next group is answered. */
+/** Part of the times that makes a habit. */
 const mostly = 0.5
 
-export class Returns {
-  /** Who was answered, and in which group. */
-  #answered = new WeakMap<object, number>()
-  #group = 0
-  #expected = 0
-  #came = 0
-  #part = 0
+interface Habit {
+  /** Of the times that it was answered, the part after which it came promptly; the last ones count most. */
+  prompt: number
+  /** Infinity: it was not answered yet, since it was committed. */
+  answeredAt: number
+}
 
-  /** Most of them do. */
-  get areUsual(): boolean {
-    return this.#part >= mostly
+export class Returns {
+  #now: () => number
+  #habits = new WeakMap<object, Habit>()
+  /** Have been committed, and not come again. */
+  #awaited = new Set<object>()
+
+  /** `now`: ms. */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now
   }
 
+  /** How many are to come, by their habit, who were committed lately. */
+  get awaited(): number {
+    return this.#awaited.size
+  }
+
+  /** A client has come; it may have sent its next row ahead of its answer. */
   came(caller: object): void {
-    if (this.#answered.get(caller) !== this.#group) return
-    this.#answered.delete(caller)
-    this.#came++
+    this.#awaited.delete(caller)
+    const habit = this.#habits.get(caller)
+    if (habit !== undefined) habit.prompt += newest * (Number(this.#now() - habit.answeredAt <= promptly) - habit.prompt)
+  }
+
+  /** These were committed; `waiting` are there already. */
+  committed(callers: readonly object[], waiting: readonly object[]): void {
+    for (const caller of callers) {
+      const habit = this.#habits.get(caller) ?? { prompt: 0, answeredAt: 0 }
+      habit.answeredAt = Number.POSITIVE_INFINITY
+      this.#habits.set(caller, habit)
+      if (habit.prompt >= mostly && !waiting.includes(caller)) this.#awaited.add(caller)
+    }
   }
 
   answered(callers: readonly object[]): void {
-    if (this.#expected > 0) this.#part += newest * (this.#came / this.#expected - this.#part)
-    this.#group++
-    this.#expected = callers.length
-    this.#came = 0
-    for (const caller of callers) this.#answered.set(caller, this.#group)
+    const now = this.#now()
+    for (const caller of callers) {
+      const habit = this.#habits.get(caller)
+      if (habit !== undefined) habit.answeredAt = now
+    }
+  }
+
+  /** They were waited for in vain. */
+  forget(): void {
+    this.#awaited.clear()
   }
 }

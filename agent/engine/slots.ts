@@ -1,6 +1,7 @@
 /**
  * How many statements run at once. DuckDB's calls occupy threads of libuv's pool, where fsyncs and COMMITs run as well: queries that are not for
- * the threads of analysts.ts may have a quarter of them and statements that write three eighths, so that the committing path always finds a free one. Whoever comes later waits, in order.
+ * the threads of analysts.ts, and those that fill temporary tables, may have half of them and statements that write a quarter, so that the committing path always finds a
+ * free one. Whoever comes later waits, in order.
  */
 
 export class Slots {
@@ -51,9 +52,12 @@ export class Slots {
 export interface StatementSlots {
   readonly queries: Slots
   readonly writes: Slots
+  readonly temporaries: Slots
 }
 
 /** For a pool of `threads`, which is libuv's own 4 unless UV_THREADPOOL_SIZE says otherwise. */
 export function statementSlots(threads = Number(process.env.UV_THREADPOOL_SIZE ?? 4)): StatementSlots {
-  return { queries: new Slots(Math.max(1, Math.floor(threads / 4))), writes: new Slots(Math.max(1, Math.floor((threads * 3) / 8))) }
+  const part = (of: number) => Math.max(1, Math.floor(threads / of))
+  const temporaries = part(8)
+  return { queries: new Slots(Math.max(1, part(2) - temporaries)), writes: new Slots(part(4)), temporaries: new Slots(temporaries) }
 }

@@ -35,7 +35,7 @@ export const taskState = { ready: 0, notReady: 1, error: 2, noTasks: 3 } as cons
 export interface ThreadRole {
   /** How it is called in `top -H`; 15 characters at most. */
   readonly name: string
-  /** Of those for queries, which let all other threads go first: `[0]` says how many of their orders wait, and may change at any time. */
+  /** Only those for queries have it, and let all other threads go first: `[0]` says how many of their orders wait, and may change at any time. */
   readonly waiting?: Int32Array
 }
 

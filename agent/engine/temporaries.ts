@@ -79,8 +79,7 @@ export class Temporaries {
     const { executor, block } = this.#options
     this.#any = true
     await block.forReading()
-    if (!(await executor.connection.changeSchema(statement.text)))
-      throw new SqlError('0A000', 'DuckDB reads this statement as something else')
+    if (!(await executor.changeTemporaries(statement.text))) throw new SqlError('0A000', 'DuckDB reads this statement as something else')
     this.#forget()
     return true
   }

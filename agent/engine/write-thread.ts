@@ -27,7 +27,11 @@ export class WriteThread {
    * Rejects as DuckDB does; also where the thread ends meanwhile, and nobody knows what DuckDB has made of it.
    */
   execute(statement: bigint): Promise<number> | undefined {
-    if (!this.#begun) this.#begin()
+    if (!this.#begun) {
+      this.#begun = true
+      // What it begins with need not wait for it.
+      setImmediate(() => this.#begin())
+    }
     const thread = this.#free
     return thread === undefined ? undefined : this.#execute(thread, statement)
   }
@@ -41,7 +45,6 @@ export class WriteThread {
   }
 
   #begin(): void {
-    this.#begun = true
     try {
       const thread = this.#options.start()
       thread.started.then(

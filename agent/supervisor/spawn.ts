@@ -112,7 +112,7 @@ export function engineEnvironment(): NodeJS.ProcessEnv {
   // The service manager's sockets and watchdog are the agent's own.
   const { NOTIFY_SOCKET: _notify, WATCHDOG_PID: _pid, WATCHDOG_USEC: _usec, LISTEN_FDS: _fds, LISTEN_PID: _listen, ...rest } = process.env
   const options = `${rest.NODE_OPTIONS ?? ''} --max-semi-space-size=8`.trim()
-  return { ...rest, UV_THREADPOOL_SIZE: '8', NODE_OPTIONS: options, ...allocatorEnvironment(rest) }
+  return { ...rest, UV_THREADPOOL_SIZE: '16', NODE_OPTIONS: options, ...allocatorEnvironment(rest) }
 }
 
 /** Undefined when the log cannot be opened (a full disk): an engine without a log is better than none. */

@@ -119,4 +119,20 @@ test('whoever has temporary tables meets a schema change as others do', async ()
   assert.is((await engine.sql('SELECT * FROM renamed')).length, 2)
 })
 
+test('temporary tables that take long to fill leave threads to those who commit', async () => {
+  const busy = await TestEngine.start()
+  try {
+    await busy.sql('CREATE TABLE t (id INTEGER PRIMARY KEY)')
+    const clients = await Promise.all(Array.from({ length: 17 }, () => busy.connect()))
+    // More than there are threads; none ends before the engine does.
+    const filling = clients.map((each) => codeOf(each.query('CREATE TEMP TABLE long AS SELECT sum(range) FROM range(1000000000000)')))
+    for (let id = 0; id < 20; id++) await busy.sql(`INSERT INTO t VALUES (${id})`)
+    assert.equal(await busy.sql('SELECT count(*) FROM t'), [['20']])
+    await busy.kill()
+    await Promise.all(filling)
+  } finally {
+    await busy.kill()
+  }
+})
+
 test.run()

@@ -15,6 +15,9 @@ const test = suite('write-thread')
 
 const role = { name: threadNames.write }
 
+/** It starts when the event loop has nothing else to do. */
+const begun = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+
 async function openDatabase(): Promise<Database> {
   const directory = temporaryDirectory()
   return Database.open({
@@ -57,6 +60,7 @@ test('the pool writes until the thread has started, then the thread does, and te
     return insert.change()
   }
   assert.is(await add(0, 10), 10)
+  await begun()
   const [thread] = started as [TaskThread]
   watch(thread)
   // Threads keep no process alive, as an engine's sockets do.
@@ -92,7 +96,7 @@ test('while the thread is at work, or where there is none any more, it takes not
   const failed = (error: Error) => failures.push(error.message)
   const writing = new WriteThread({ start: () => laborer, failed })
   assert.is(writing.execute(1n), undefined)
-  await null
+  await begun()
   const first = writing.execute(2n)
   assert.is(writing.execute(3n), undefined)
   reports[0]?.(7)
@@ -107,6 +111,7 @@ test('while the thread is at work, or where there is none any more, it takes not
     failed,
   })
   assert.is(refused.execute(1n), undefined)
+  await begun()
   assert.is(refused.execute(1n), undefined)
   assert.equal(failures, ['killed', 'no more threads'])
 })

@@ -46,7 +46,7 @@ test('starts an engine in a session of its own and says so', async () => {
   assert.equal(it.told, ['up'])
   assert.is(it.supervisor.current?.hello.pid, pid)
   assert.is(Number(fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[3]), pid, 'its session')
-  assert.match(fs.readFileSync(`/proc/${pid}/environ`, 'utf8'), 'UV_THREADPOOL_SIZE=8')
+  assert.match(fs.readFileSync(`/proc/${pid}/environ`, 'utf8'), 'UV_THREADPOOL_SIZE=16')
   assert.match(fs.readFileSync(it.paths.engineLog, 'utf8'), `fixture engine ${pid} serves`)
   assert.is(it.incidents.list().length, 0)
 })
