@@ -116,8 +116,8 @@ export class Executor {
     }
   }
 
-  /** Runs one that changes what is temporary, of which several sessions may at a time: CREATE … AS takes as long as its query. False: DuckDB reads it as something else. */
-  changeTemporaries(sql: string): Promise<boolean> {
+  /** Makes something temporary of a query, as several sessions may at a time: it takes as long as that. False: DuckDB reads it as something else. */
+  createTemporaryAs(sql: string): Promise<boolean> {
     return this.#slots.temporaries.run(() => this.connection.changeSchema(sql), this.#interruption.signal)
   }
 

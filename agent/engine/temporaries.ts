@@ -79,7 +79,9 @@ export class Temporaries {
     const { executor, block } = this.#options
     this.#any = true
     await block.forReading()
-    if (!(await executor.changeTemporaries(statement.text))) throw new SqlError('0A000', 'DuckDB reads this statement as something else')
+    const { text, asQuery } = statement
+    if (!(await (asQuery === undefined ? executor.connection.changeSchema(text) : executor.createTemporaryAs(text))))
+      throw new SqlError('0A000', 'DuckDB reads this statement as something else')
     this.#forget()
     return true
   }
