@@ -161,10 +161,19 @@ test('agent and engine stop in order', async () => {
 test('a file that another program has open is waited for, and never called damaged', async () => {
   const quarantined = fs.readdirSync(path.join(host.data, 'quarantine'))
   const database = path.join(host.data, 'trade_data.duckdb')
-  // UV_FS_O_EXLOCK: shared with nobody.
+  // UV_FS_O_EXLOCK: shared with nobody, so not before the processes that have just ended have given it back.
   const holder = host.wine.node(
     '-e',
-    `fs.openSync(${JSON.stringify(`Z:${database}`)}, 0x10000002); console.log('open'); setInterval(() => {}, 1000)`,
+    `const hold = () => {
+      try {
+        fs.openSync(${JSON.stringify(`Z:${database}`)}, 0x10000002)
+        console.log('open')
+      } catch {
+        setTimeout(hold, 50)
+      }
+    }
+    hold()
+    setInterval(() => {}, 1000)`,
   )
   await waitFor('another program has the file', () => holder.stdout().includes('open'))
   const scan = await host.facts<ScanResult>(3, 'scan')
