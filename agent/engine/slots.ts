@@ -1,7 +1,7 @@
 /**
  * How many statements run at once. DuckDB's calls occupy threads of libuv's pool, where fsyncs and COMMITs run as well: queries that are not for
- * the threads of analysts.ts, and those that fill temporary tables, may have half of them and statements that write a quarter, so that the committing path always finds a
- * free one. Whoever comes later waits, in order.
+ * the threads of analysts.ts, and those that fill temporary tables, may have half of them and statements that write a quarter, so that the committing path finds a free
+ * one. Whoever comes later waits, in order. A statement counts until its first rows: what a stream of the pool's reads after that does not, nor does a spill's fsync.
  */
 
 export class Slots {

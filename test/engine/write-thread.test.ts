@@ -1,14 +1,12 @@
 // The thread that writes what has gathered (write-thread.ts), on a DuckDB of its own, and in an engine.
 
 import fs from 'node:fs'
-import path from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { Database } from '../../agent/engine/duckdb.ts'
 import { type Laborer, TaskThread, threadNames } from '../../agent/engine/task-thread.ts'
 import { WriteThread } from '../../agent/engine/write-thread.ts'
+import { newDatabase } from '../support/database.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
-import { temporaryDirectory } from '../support/temp.ts'
 import { waitFor } from '../support/wait.ts'
 
 const test = suite('write-thread')
@@ -18,21 +16,8 @@ const role = { name: threadNames.write }
 /** It starts when the event loop has nothing else to do. */
 const begun = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
 
-async function openDatabase(): Promise<Database> {
-  const directory = temporaryDirectory()
-  return Database.open({
-    file: path.join(directory, 'written.duckdb'),
-    create: true,
-    catalog: 'written',
-    threads: 2,
-    memoryLimit: 200e6,
-    temporaryDirectory: directory,
-    externalAccess: false,
-  })
-}
-
 test('the pool writes until the thread has started, then the thread does, and tells rows and errors as the pool does', async () => {
-  const database = await openDatabase()
+  const database = await newDatabase('written', { threads: 2 })
   const started: TaskThread[] = []
   const failures: string[] = []
   database.calls.writing = new WriteThread({
