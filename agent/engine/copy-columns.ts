@@ -1,13 +1,13 @@
 /**
  * The columns of COPY data as values: text is read here, byte by byte and without a string for each, where its form is the common one and its
- * meaning beyond doubt; a rarer form goes through `cellFromText`, which says what is beyond doubt (certain-cells.ts). What it leaves open is for
+ * meaning beyond doubt; a rarer form goes through `cellFromText`, which says what is beyond doubt (certain-texts.ts). What it leaves open is for
  * DuckDB to cast.
  */
 
 import { dateExists, daysOf } from '../calendar.ts'
 import type { PackedColumn, PackedTexts, PackedValues } from '../journal/packed.ts'
 import type { Cell, Column, ColumnType } from '../journal/types.ts'
-import { cellFromText } from './certain-cells.ts'
+import { cellFromText } from './certain-texts.ts'
 import type { CopyFields } from './pgwire/copy-fields.ts'
 
 /** Digits that any double holds exactly, whatever they are. */

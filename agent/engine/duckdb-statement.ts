@@ -28,6 +28,8 @@ const binders: Partial<Record<ColumnType['kind'], (statement: DuckDBPreparedStat
   DOUBLE: (statement, index, value) => statement.bindDouble(index, value as number),
   BOOLEAN: (statement, index, value) => statement.bindBoolean(index, value as boolean),
   VARCHAR: (statement, index, value) => statement.bindVarchar(index, value as string),
+  // Of values of the type itself DuckDB's C API knows none: it casts the label.
+  ENUM: (statement, index, value) => statement.bindVarchar(index, value as string),
   TIMESTAMP: (statement, index, value) => statement.bindTimestamp(index, value as DuckDBTimestampValue),
   DECIMAL: (statement, index, value) => statement.bindDecimal(index, value as DuckDBDecimalValue),
 }

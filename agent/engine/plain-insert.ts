@@ -6,7 +6,7 @@
 
 import type { Cell } from '../journal/types.ts'
 import { columnIndex, type TableInfo } from './catalog.ts'
-import { cellOf, understood } from './certain-cells.ts'
+import { cellOf } from './certain-cells.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import type { Statement } from './sql/statement.ts'
 
@@ -44,10 +44,10 @@ export function plainInsert(statement: Statement): { columns: readonly string[] 
   return { columns, parameters: values.map((value) => Number(value.slice(1)) - 1) }
 }
 
-/** How a plain insert fills its table, or undefined where DuckDB has more to do: defaults, generated columns, other types. */
+/** How a plain insert fills its table, or undefined where DuckDB has more to do: defaults, generated columns. */
 export function planInsert(shape: NonNullable<ReturnType<typeof plainInsert>>, info: TableInfo): InsertPlan | undefined {
   const { table } = info
-  if (info.temporary || info.image.includes(-1) || table.columns.some(({ type }) => !understood.has(type.kind))) return undefined
+  if (info.temporary || info.image.includes(-1)) return undefined
   const names = shape.columns ?? table.columns.map((column) => column.name)
   if (names.length !== shape.parameters.length) return undefined
   const plan: number[] = new Array(table.columns.length).fill(-1)

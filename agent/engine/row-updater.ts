@@ -5,7 +5,7 @@
 
 import type { Cell } from '../journal/types.ts'
 import type { TableInfo } from './catalog.ts'
-import { type ColumnList, columnList } from './column-lists.ts'
+import { ColumnLists } from './column-lists.ts'
 import type { Connection, PreparedStatement } from './duckdb.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
 
@@ -25,7 +25,7 @@ export class RowUpdater {
   /** Indexes in `table.columns`: what is set, then the key. */
   #columns: readonly number[]
   /** Of those. */
-  #lists: readonly ColumnList[]
+  #lists: ColumnLists
   #one: PreparedStatement | undefined
   #many: PreparedStatement | undefined
 
@@ -33,7 +33,7 @@ export class RowUpdater {
     this.#connection = connection
     this.#info = info
     this.#columns = [...changed, info.table.primaryKey[0] as number]
-    this.#lists = this.#columns.map((column) => columnList(info.table.columns[column]!))
+    this.#lists = new ColumnLists(this.#columns.map((column) => info.table.columns[column]!))
   }
 
   /** `rows`: all columns of the table, each row another one. `alone`: nobody waits for the event loop. Resolves with how many were found. After an error this must be closed. */
@@ -61,21 +61,17 @@ export class RowUpdater {
   async #updateMany(rows: readonly (readonly Cell[])[]): Promise<number> {
     const { table, path } = this.#info
     if (this.#many === undefined) {
-      const apart = this.#lists.map((list, i) => `${list.apart(`$${i + 1}`)} AS c${i}`)
-      const values = this.#lists.map((list, i) => `${list.values(`c${i}`)} AS v${i}`)
       const name = (column: number) => quoteIdentifier(table.columns[column]!.name)
       const sets = this.#columns.slice(0, -1).map((column, i) => `${name(column)} = given.v${i}`)
       const key = `changing.${name(table.primaryKey[0] as number)} = given.v${sets.length}`
       this.#many = await this.#connection.prepare(
-        `UPDATE ${path} AS changing SET ${sets.join(', ')} FROM (SELECT ${values.join(', ')} FROM (SELECT ${apart.join(', ')})) AS given WHERE ${key}`,
+        `UPDATE ${path} AS changing SET ${sets.join(', ')} FROM (${this.#lists.query}) AS given WHERE ${key}`,
       )
     }
-    for (const [i, list] of this.#lists.entries())
-      list.bind(
-        this.#many,
-        i,
-        rows.map((cells) => cells[this.#columns[i] as number] as Cell),
-      )
+    this.#lists.bind(
+      this.#many,
+      this.#columns.map((column) => rows.map((cells) => cells[column] as Cell)),
+    )
     return this.#many.change()
   }
 }

@@ -8,7 +8,9 @@
 
 import type { Cell, ColumnType } from '../journal/types.ts'
 import { columnIndex, type TableInfo } from './catalog.ts'
-import { cellFromText, cellOf, isInRange, understood } from './certain-cells.ts'
+import { cellOf } from './certain-cells.ts'
+import { isInRange } from './certain-numbers.ts'
+import { cellFromText } from './certain-texts.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { cellText } from './row-conflicts.ts'
 import { updateOfOne } from './row-updater.ts'
@@ -141,7 +143,6 @@ function planOf(statement: Update, info: TableInfo): Plan | undefined {
     const column = columnOf(item[0], info)
     if (column === undefined || item[1]?.text !== '=' || table.primaryKey.includes(column)) return undefined
     const { type, sqlType } = table.columns[column] as (typeof table.columns)[number]
-    if (!understood.has(type.kind)) return undefined
     const sign = item[3]?.text
     const added = sign === '+' || sign === '-'
     const base = added ? columnOf(item[2], info) : undefined

@@ -7,7 +7,7 @@
 import { messageOf } from '../errors.ts'
 import type { Cell, Rows } from '../journal/types.ts'
 import type { TableInfo } from './catalog.ts'
-import { type ColumnList, columnList } from './column-lists.ts'
+import { ColumnLists } from './column-lists.ts'
 import type { Connection, PreparedStatement } from './duckdb.ts'
 import { SqlError } from './sql-error.ts'
 
@@ -17,14 +17,14 @@ const veryFewRows = 4
 export class TableWriter {
   #connection: Connection
   #info: TableInfo
-  #lists: readonly ColumnList[]
+  #lists: ColumnLists
   #one: PreparedStatement | undefined
   #many: PreparedStatement | undefined
 
   constructor(connection: Connection, info: TableInfo) {
     this.#connection = connection
     this.#info = info
-    this.#lists = info.table.columns.map(columnList)
+    this.#lists = new ColumnLists(info.table.columns)
   }
 
   /** What writes these rows, made ready: all columns in order. `alone`: nobody waits for the event loop. After an error of it this must be closed. */
@@ -38,7 +38,7 @@ export class TableWriter {
       }
     }
     const insert = await this.#ofMany()
-    for (const [i, list] of this.#lists.entries()) list.bind(insert, i, rows.columns[i] as readonly Cell[])
+    this.#lists.bind(insert, rows.columns)
     return () => insert.execute(alone)
   }
 
@@ -60,16 +60,14 @@ export class TableWriter {
   }
 
   async #ofOne(): Promise<PreparedStatement> {
-    this.#one ??= await this.#connection.prepare(`INSERT INTO ${this.#info.path} VALUES (${this.#lists.map((_, i) => `$${i + 1}`)})`)
+    this.#one ??= await this.#connection.prepare(
+      `INSERT INTO ${this.#info.path} VALUES (${this.#info.table.columns.map((_, i) => `$${i + 1}`)})`,
+    )
     return this.#one
   }
 
   async #ofMany(): Promise<PreparedStatement> {
-    if (this.#many === undefined) {
-      const columns = this.#lists.map(({ apart }, i) => `${apart(`$${i + 1}`)} AS c${i}`)
-      const values = this.#lists.map((list, i) => list.values(`c${i}`))
-      this.#many = await this.#connection.prepare(`INSERT INTO ${this.#info.path} SELECT ${values} FROM (SELECT ${columns})`)
-    }
+    this.#many ??= await this.#connection.prepare(`INSERT INTO ${this.#info.path} ${this.#lists.query}`)
     return this.#many
   }
 }

@@ -108,25 +108,20 @@ test('a value of any type is the same, alone and in a group', async () => {
 test('infinite times, which only a binary parameter has here, are the same in a group', async () => {
   const database = await newDatabase('infinite times', { threads: 1 })
   const connection = await database.connect()
-  await connection.run('CREATE TABLE t (id INTEGER, moment TIMESTAMP)')
-  const column = (name: string, kind: 'INTEGER' | 'TIMESTAMP') => ({ name, type: { kind }, sqlType: kind, nullable: true })
-  const writer = new TableWriter(connection, {
-    path: 't',
-    table: { columns: [column('id', 'INTEGER'), column('moment', 'TIMESTAMP')] },
-  } as unknown as TableInfo)
-  const write = await writer.statementFor({
-    count: 4,
-    columns: [
-      [1, 2, 3, 4],
-      [2n ** 63n - 1n, -(2n ** 63n) + 1n, null, -1n],
-    ],
-  })
+  await connection.run("SET TimeZone = 'UTC'")
+  const kinds = ['INTEGER', 'TIMESTAMP', 'TIMESTAMPTZ', 'DATE'] as const
+  await connection.run(`CREATE TABLE t (${kinds.map((kind, i) => `c${i} ${kind}`)})`)
+  const columns = kinds.map((kind, i) => ({ name: `c${i}`, type: { kind }, sqlType: kind, nullable: true }))
+  const writer = new TableWriter(connection, { path: 't', table: { columns } } as unknown as TableInfo)
+  const moments = [2n ** 63n - 1n, -(2n ** 63n) + 1n, null, -1n]
+  const days = [2 ** 31 - 1, -(2 ** 31) + 1, null, -719_163]
+  const write = await writer.statementFor({ count: 4, columns: [[1, 2, 3, 4], moments, moments, days] })
   await write()
-  assert.equal((await connection.all('SELECT moment::VARCHAR FROM t ORDER BY id')).flat(), [
-    'infinity',
-    '-infinity',
-    null,
-    '1969-12-31 23:59:59.999999',
+  assert.equal(await connection.all('SELECT c1::VARCHAR, c2::VARCHAR, c3::VARCHAR FROM t ORDER BY c0'), [
+    ['infinity', 'infinity', 'infinity'],
+    ['-infinity', '-infinity', '-infinity'],
+    [null, null, null],
+    ['1969-12-31 23:59:59.999999', '1969-12-31 23:59:59.999999+00', '0001-12-31 (BC)'],
   ])
   writer.close()
   connection.close()
