@@ -39,6 +39,7 @@ function cellFrom(type: ColumnType, sqlType: string, from: ColumnType, cell: Cel
 
 function fromDecimal(type: ColumnType, unscaled: bigint, scale: number): Cell | undefined {
   if (type.kind === 'DECIMAL') return rescaled(unscaled, scale, type)
+  if (type.kind === 'DOUBLE') return quotient(unscaled, scale)
   if (!isWhole(type.kind)) return undefined
   const value = rescaled(unscaled, scale, { width: 38, scale: 0 })
   return value === undefined ? undefined : wholeCell(type, value)
@@ -54,4 +55,14 @@ function fromDouble(type: ColumnType, value: number | undefined): number | undef
 function exactly(cell: Cell): number | undefined {
   const value = Number(cell as number | bigint)
   return Number.isSafeInteger(value) ? value : undefined
+}
+
+/** Powers of ten that are doubles. */
+const powers = Array.from({ length: 23 }, (_, i) => Number(`1e${i}`))
+
+/** A quotient of two doubles is the nearest one, to DuckDB as to everybody. */
+function quotient(unscaled: bigint, scale: number): number | undefined {
+  const power = powers[scale]
+  const value = exactly(unscaled)
+  return power === undefined || value === undefined ? undefined : value / power
 }

@@ -8,9 +8,8 @@ import { discard } from './discard.ts'
 import { type Connection, StatementType } from './duckdb.ts'
 import { judge, toSqlError } from './duckdb-errors.ts'
 import { Executor } from './executor.ts'
+import { ForeseenStatements } from './foreseen-statements.ts'
 import { refuseForbidden } from './guard.ts'
-import { HeldStatements } from './held-statements.ts'
-import { InsertWays } from './insert-ways.ts'
 import { Interruption } from './interruption.ts'
 import { translate } from './pgcatalog/dialect.ts'
 import type { BackendSession, Client, Field, Parameter, PreparedQuery, RowStream, StatementSink } from './pgwire/backend.ts'
@@ -40,8 +39,7 @@ export class Session implements BackendSession {
   #stream: StreamedRows | undefined
   #interruption: Interruption
   #presence: Presence
-  #inserts: InsertWays
-  #held: HeldStatements
+  #foreseen: ForeseenStatements
   /** A string of several statements runs, which is a transaction as well. */
   #several = false
 
@@ -58,12 +56,19 @@ export class Session implements BackendSession {
       judge: (error) => this.#judge(error),
       lockTimeout: () => this.#settings.timeout('lock_timeout'),
       signal: () => this.#interruption.signal,
-      run: (held, transaction) => this.#held.run(held, transaction),
+      run: (held, transaction) => this.#foreseen.run(held, transaction),
     })
     this.#temporaries = new Temporaries({ executor: this.#executor, block: this.#block, catalog: context.catalog })
-    const ways = { context, executor: this.#executor, block: this.#block, table: (name: QualifiedName) => this.#table(name) }
-    this.#held = new HeldStatements(ways)
-    this.#inserts = new InsertWays({ ...ways, settings: this.#settings, held: this.#held })
+    this.#foreseen = new ForeseenStatements({
+      context,
+      executor: this.#executor,
+      block: this.#block,
+      settings: this.#settings,
+      table: (name) => this.#table(name),
+      // A table of the name may be a temporary one; and whoever may only read is refused in one place.
+      writesPlainly: () => !this.#temporaries.any && !client.readonly,
+      prepare: (statement) => this.#prepare(statement, []),
+    })
     this.#presence = new Presence({
       client,
       block: this.#block,
@@ -94,7 +99,7 @@ export class Session implements BackendSession {
         sink.empty()
       }
       for (const [i, { text, tokens }] of statements.entries()) {
-        const answer = await this.#perform(this.#read(text, tokens), [], sink)
+        const answer = await this.#answer(this.#read(text, tokens), sink)
         const last = i === statements.length - 1
         // A streamed answer is read inside its transaction; every other one is told only after the commit it belongs to.
         if (answer instanceof StreamedRows) await sink.rows(answer)
@@ -113,15 +118,19 @@ export class Session implements BackendSession {
       if (second !== undefined) throw new SqlError('42601', 'cannot insert multiple commands into a prepared statement')
       const statement = first === undefined ? undefined : this.#read(first.text, first.tokens)
       if (statement !== undefined) this.#refuse(statement)
-      const { catalog, inserts } = this.#context
-      const shared = !this.#temporaries.any && this.#block.schemaVersion === catalog.version ? inserts : undefined
-      const look = async () => {
-        await this.#stream?.buffer()
-        this.#block.touch(statement?.tokens)
-        this.#executor.forSchema(this.#block.schemaVersion)
-      }
-      return prepare(this.#executor, this.#settings, statement, parameterTypeOids, look, shared)
+      return this.#prepare(statement, parameterTypeOids)
     })
+  }
+
+  #prepare(statement: Statement | undefined, oids: readonly number[]): Promise<Prepared> {
+    const { catalog, inserts } = this.#context
+    const shared = !this.#temporaries.any && this.#block.schemaVersion === catalog.version ? inserts : undefined
+    const look = async () => {
+      await this.#stream?.buffer()
+      this.#block.touch(statement?.tokens)
+      this.#executor.forSchema(this.#block.schemaVersion)
+    }
+    return prepare(this.#executor, this.#settings, statement, oids, look, shared)
   }
 
   execute(
@@ -132,7 +141,7 @@ export class Session implements BackendSession {
   ): Promise<RowStream | undefined> {
     this.#context.callers.heard(this)
     const prepared = query as Prepared
-    const written = syncFollows && this.#writesPlainly && this.#stream === undefined ? this.#inserts.short(prepared, parameters) : undefined
+    const written = syncFollows && this.#stream === undefined ? this.#foreseen.short(prepared, parameters) : undefined
     if (written === undefined) return this.#execute(prepared, parameters, sink, syncFollows)
     return written.then((done) => {
       if (!done) return this.#execute(prepared, parameters, sink, syncFollows)
@@ -150,7 +159,7 @@ export class Session implements BackendSession {
       }
       await this.#stream?.buffer()
       this.#refuse(statement)
-      const answer = (await this.#foresee(query, parameters, syncFollows)) ?? (await this.#dispatch(statement, parameters, sink))
+      const answer = (await this.#foreseen.bound(query, parameters, syncFollows)) ?? (await this.#dispatch(statement, parameters, sink))
       // Before the commit: what is told as failed must not be there.
       if (isRows(answer) && !isAsDescribed(query, answer.fields)) {
         await answer.close()
@@ -163,20 +172,6 @@ export class Session implements BackendSession {
       else sink.complete(answer.tag)
       return undefined
     })
-  }
-
-  /** Does what need not be run as a statement. Undefined: it is to be run. */
-  async #foresee(query: Prepared, parameters: readonly Parameter[], syncFollows: boolean): Promise<string | Foreseen | undefined> {
-    const { statement, insert } = query
-    const isUpdate = statement?.kind === 'update' && (syncFollows || this.#block.isOpen) && !this.#block.schemaChanged
-    if ((insert === undefined && !isUpdate) || !this.#writesPlainly) return undefined
-    if (isUpdate) return this.#held.update(statement, parameters)
-    return this.#inserts.long(query, parameters, !this.#block.isOpen && syncFollows)
-  }
-
-  /** A table of the name may be a temporary one; and whoever may only read is refused in one place. */
-  get #writesPlainly(): boolean {
-    return !this.#temporaries.any && !this.#client.readonly
   }
 
   forget(): void {} // executor.ts keeps what is prepared, by its text.
@@ -258,6 +253,13 @@ export class Session implements BackendSession {
     this.#block.refuseFailed(statement.kind)
     if (statement.kind !== 'probe') refuseForbidden(statement.tokens, this.#context.externalAccess)
     else if (this.#client.readonly) throw readOnlyError()
+  }
+
+  /** One statement of a string, whose values stand in it. */
+  async #answer(statement: Statement, sink: StatementSink): Promise<Answer | Foreseen> {
+    await this.#stream?.buffer()
+    this.#refuse(statement)
+    return (await this.#foreseen.written(statement, !this.#several)) ?? this.#dispatch(statement, [], sink)
   }
 
   async #perform(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer | Foreseen> {

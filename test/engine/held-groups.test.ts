@@ -118,11 +118,12 @@ test('a value of any type that is set is the same, by one client and by many', a
   for (const table of ['lone', 'crowd'])
     await rig.engine.sql(`CREATE TABLE ${table} (id INTEGER PRIMARY KEY, ${columns})`, `INSERT INTO ${table} VALUES ${ids.map(fresh)}`)
   const rows = ids.map(() => Object.values(plainValues).map((texts) => (random.chance(0.2) ? null : random.pick(texts))))
+  // Such a condition is DuckDB's to decide: it sets them itself.
   const literal = (value: string | null) => (value === null ? 'NULL' : `'${value.replaceAll("'", "''")}'`)
   const sets = types.map((_, i) => `a${i} = $${i + 1}`)
   const first = rig.clients[0] as pg.Client
   for (const [id, row] of rows.entries())
-    await first.query(`UPDATE lone SET ${row.map((value, i) => `a${i} = ${literal(value)}`)} WHERE id = ${id}`)
+    await first.query(`UPDATE lone SET ${row.map((value, i) => `a${i} = ${literal(value)}`)} WHERE id = ${id} AND true`)
   const before = rig.groups
   await Promise.all(
     rig.clients.map(async (client, i) => {

@@ -87,7 +87,7 @@ function editAt(tokens: readonly Token[], at: number, facts: SessionFacts, edits
   if (name === 'information_schema' && is(1, '.') && is(2, '_pg_expandarray')) return replace(at + 2, `${catalogSchema}.pg_expandarray`)
   if (whoAmI.has(name) && !is(1, '.') && !is(1, '(')) return replace(at, named(tokens, at, at, quoteString(facts.user), name))
   const own = name === 'pg_catalog' && is(1, '.') ? at + 2 : at
-  const called = lowerCase(tokens[own]?.text ?? '')
+  const called = own === at ? name : lowerCase(tokens[own]?.text ?? '')
   if (own > at && is(-1, 'as')) return replace(own, plainTypes[called] ?? called)
   if (tokens[own + 1]?.text === '(') return callAt(tokens, at, own, called, facts, edits, replace)
   if (own > at && tokens[own + 1]?.text === '.') return replace(own, called)

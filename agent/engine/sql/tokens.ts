@@ -18,6 +18,8 @@ export interface Token {
 
 /** What DuckDB takes for a space, tried for every character: not what JavaScript does. */
 const space = /[\t\n\f\r \u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff]/
+/** The ASCII characters that are a token by themselves, wherever they stand. */
+const alone = new Set('(),;=.:*+<>[]{}')
 const letters = 'A-Za-z_\\u0080-\\u009f\\u00a1-\\u1fff\\u200c-\\u202e\\u2030-\\u205e\\u2061-\\u2fff\\u3001-\\ufefe\\uff00-\\uffff'
 const word = new RegExp(`[${letters}][${letters}0-9$]*`, 'y')
 const parameter = new RegExp(`\\$[${letters}0-9$]*`, 'y')
@@ -61,8 +63,12 @@ export function tokenize(sql: string): Token[] {
   }
   while (at < sql.length) {
     const char = sql[at] as string
-    if (space.test(char)) at++
-    else if (char === '-' && sql[at + 1] === '-') at = endOfLine(sql, at)
+    if (char === ' ' || space.test(char)) at++
+    else if (alone.has(char)) {
+      if (')]}'.includes(char)) depth--
+      push('symbol', char, at + 1)
+      if ('([{'.includes(char)) depth++
+    } else if (char === '-' && sql[at + 1] === '-') at = endOfLine(sql, at)
     else if (char === '/' && sql[at + 1] === '*') at = endOfComment(sql, at)
     else if ((char === 'e' || char === 'E') && sql[at + 1] === "'") push('string', ...quotedText(sql, at + 1, "'", true))
     else if (char === "'") push('string', ...quotedText(sql, at, "'", false))
@@ -82,11 +88,7 @@ export function tokenize(sql: string): Token[] {
       const digits = name === undefined ? matchAt(number, sql, at) : undefined
       if (name !== undefined) push('word', lowerCase(name), at + name.length)
       else if (digits !== undefined) push('number', digits, at + digits.length)
-      else {
-        if (')]}'.includes(char)) depth--
-        push('symbol', char, at + 1)
-        if ('([{'.includes(char)) depth++
-      }
+      else push('symbol', char, at + 1)
     }
   }
   return tokens
@@ -99,7 +101,7 @@ function matchAt(pattern: RegExp, text: string, at: number): string | undefined 
 
 /** Lower case as DuckDB compares names: ASCII letters only. */
 export function lowerCase(name: string): string {
-  return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
+  return /[A-Z]/.test(name) ? name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase()) : name
 }
 
 /** A comment ends at a carriage return as well. */

@@ -1,0 +1,88 @@
+/**
+ * The statements of one session that need not be run as such, since what comes of them is known: plain inserts (insert-ways.ts), and UPDATEs of a row by its key
+ * (held-statements.ts); with bound parameters, or with their values in the text (written-values.ts).
+ */
+
+import type { Foreseen } from './answer.ts'
+import type { Block } from './block.ts'
+import type { TableInfo } from './catalog.ts'
+import type { Executor } from './executor.ts'
+import { HeldStatements } from './held-statements.ts'
+import { InsertWays } from './insert-ways.ts'
+import type { Parameter } from './pgwire/backend.ts'
+import type { Prepared } from './preparation.ts'
+import type { SessionContext } from './session-context.ts'
+import type { Settings } from './settings.ts'
+import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
+import { tokenize } from './sql/tokens.ts'
+import type { HeldStatement, Transaction } from './transaction.ts'
+import { withParameters } from './written-values.ts'
+
+/** Statements with values in their text that are kept, with parameters in their place: a program writes a few. */
+const mostWritten = 64
+
+interface ForeseenStatementsOptions {
+  readonly context: SessionContext
+  readonly executor: Executor
+  readonly block: Block
+  readonly settings: Settings
+  table(name: QualifiedName): Promise<TableInfo>
+  /** Whether a name can only mean a table that all see, which the user may change. */
+  writesPlainly(): boolean
+  prepare(statement: Statement): Promise<Prepared>
+}
+
+export class ForeseenStatements {
+  #options: ForeseenStatementsOptions
+  #inserts: InsertWays
+  #held: HeldStatements
+  /** By their text; the one used last at the end. */
+  #written = new Map<string, Prepared>()
+
+  constructor(options: ForeseenStatementsOptions) {
+    this.#options = options
+    this.#held = new HeldStatements(options)
+    this.#inserts = new InsertWays({ ...options, held: this.#held })
+  }
+
+  /** As InsertWays.short. */
+  short(query: Prepared, parameters: readonly Parameter[]): Promise<boolean> | undefined {
+    return this.#options.writesPlainly() ? this.#inserts.short(query, parameters) : undefined
+  }
+
+  /** Has DuckDB do what was held back. Throws SqlError. */
+  run(held: readonly HeldStatement[], transaction: Transaction): Promise<void> {
+    return this.#held.run(held, transaction)
+  }
+
+  /** `isLast`: nothing else belongs to its transaction, unless one is open. What it answers; undefined: it is to be run. Throws SqlError. */
+  async bound(query: Prepared, parameters: readonly Parameter[], isLast: boolean): Promise<string | Foreseen | undefined> {
+    const { block, writesPlainly } = this.#options
+    const { statement, insert } = query
+    if (parameters.length === 0) return statement === undefined ? undefined : this.written(statement, isLast)
+    const isUpdate = statement?.kind === 'update' && (isLast || block.isOpen) && !block.schemaChanged
+    if ((insert === undefined && !isUpdate) || !writesPlainly()) return undefined
+    if (isUpdate) return this.#held.update(statement, parameters)
+    return this.#inserts.long(query, parameters, !block.isOpen && isLast)
+  }
+
+  /** The same for a statement whose values stand in its text. */
+  async written(statement: Statement, isLast: boolean): Promise<string | Foreseen | undefined> {
+    const { block, writesPlainly } = this.#options
+    if (!(isLast || block.isOpen) || !writesPlainly()) return undefined
+    const found = withParameters(statement)
+    const query = found === undefined ? undefined : await this.#withParameters(found.text)
+    return query === undefined || found === undefined ? undefined : this.bound(query, found.parameters, isLast)
+  }
+
+  /** DuckDB has read it, and found nothing wrong; else undefined: it will say of the statement as it was written what is. */
+  async #withParameters(text: string): Promise<Prepared | undefined> {
+    const query = this.#written.get(text) ?? (await this.#options.prepare(parseStatement(text, tokenize(text))).catch(() => undefined))
+    if (query === undefined) return undefined
+    this.#written.delete(text)
+    this.#written.set(text, query)
+    const [oldest] = this.#written.keys()
+    if (this.#written.size > mostWritten && oldest !== undefined) this.#written.delete(oldest)
+    return query
+  }
+}
