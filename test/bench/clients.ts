@@ -27,6 +27,8 @@ export interface Load {
   readonly base: number
   /** Transactions a second, all clients together; without it as many as go. */
   readonly rate?: number
+  /** The values stand in the text of the statements, nothing is prepared. */
+  readonly written?: boolean
 }
 
 export interface LoadResult {
@@ -47,18 +49,18 @@ function address(peer: WirePeer): string[] {
   return ['-h', peer.socketDirectory, '-p', String(peer.port), '-U', peer.user]
 }
 
-/** Runs pgbench with prepared statements. Throws when it, or one of its transactions, fails. */
+/** Runs pgbench, with prepared statements unless the load says otherwise. Throws when it, or one of its transactions, fails. */
 export async function pgbench(peer: WirePeer, load: Load): Promise<LoadResult> {
   const directory = temporaryDirectory('pgbench')
   const script = path.join(directory, 'script.sql')
   fs.writeFileSync(script, load.script)
-  const { clients, length, rate } = load
+  const { clients, length, rate, written = false } = load
   const args = [
-    ...['-n', '-M', 'prepared', '-f', script, '-c', String(clients), '-j', String(Math.min(clients, 2))],
+    ...['-n', '-M', written ? 'simple' : 'prepared', '-f', script, '-c', String(clients), '-j', String(Math.min(clients, 2))],
     ...('seconds' in length ? ['-T', String(length.seconds)] : ['-t', String(length.transactions)]),
     ...(rate === undefined ? [] : ['-R', String(rate)]),
     ...['--log', `--log-prefix=${path.join(directory, 'log')}`],
-    ...Object.entries(scriptVariables(load.base)).flatMap(([name, value]) => ['-D', `${name}=${value}`]),
+    ...Object.entries(scriptVariables(load.base, written)).flatMap(([name, value]) => ['-D', `${name}=${value}`]),
     ...address(peer),
     peer.database,
   ]

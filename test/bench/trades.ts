@@ -72,8 +72,10 @@ ${pgbenchInsert}UPDATE positions SET quantity = quantity + :quantity, trades = t
 COMMIT;
 `
 
-export function scriptVariables(base: number): Record<string, string> {
-  return { base: String(base), n: '0', at: '2021-01-08 13:37:00.278' }
+/** `written`: they are put into the text as they stand. */
+export function scriptVariables(base: number, written: boolean): Record<string, string> {
+  const at = '2021-01-08 13:37:00.278'
+  return { base: String(base), n: '0', at: written ? `'${at}'` : at }
 }
 
 /** The same trade for DuckDB's own client: key of the `n`th (from 1) trade of connection `client`. */

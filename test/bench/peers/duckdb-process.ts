@@ -18,6 +18,8 @@ export interface LoadParams {
   readonly connections: number
   readonly length: Length
   readonly base: number
+  /** Each insert is a text of its own, with its values. */
+  readonly written?: boolean
 }
 
 /** What the process answers to; each resolves with JSON. */
@@ -83,10 +85,20 @@ async function load(
   return { ms: performance.now() - started, latencies }
 }
 
+const quantityOf = (n: number) => ((n * 7919) % 1_000_000) / 1e6 + 1e-6
+
+/** The same trades as `inserter` gives. */
+async function writer(base: number, client: number) {
+  const connection = await instance.connect()
+  return async (n: number) => {
+    const values = [tradeKey(base, client, n), n % symbols, `'${tradedAt}'`, (3_943_248 + (n % 1000)) / 100, quantityOf(n), n % 2 === 0]
+    await connection.run(`INSERT INTO trades (trade_id, symbol_id, traded_at, price, quantity, buyer_maker) VALUES (${values.join(', ')})`)
+  }
+}
+
 async function inserter(base: number, client: number) {
   const connection = await instance.connect()
   const insert = await connection.prepare(insertTrade)
-  const quantityOf = (n: number) => ((n * 7919) % 1_000_000) / 1e6 + 1e-6
   const run = async (n: number) => {
     insert.bindBigInt(1, tradeKey(base, client, n))
     insert.bindInteger(2, n % symbols)
@@ -96,16 +108,17 @@ async function inserter(base: number, client: number) {
     insert.bindBoolean(6, n % 2 === 0)
     await insert.run()
   }
-  return { connection, run, quantityOf }
+  return { connection, run }
 }
 
 function inserts(params: LoadParams): Promise<LoadOutcome> {
-  return load(params, async (client) => (await inserter(params.base, client)).run)
+  const { base, written } = params
+  return load(params, async (client) => (written ? writer(base, client) : (await inserter(base, client)).run))
 }
 
 function transactions(params: LoadParams): Promise<LoadOutcome> {
   return load(params, async (client) => {
-    const { connection, run, quantityOf } = await inserter(params.base, client)
+    const { connection, run } = await inserter(params.base, client)
     const update = await connection.prepare(updatePosition)
     return async (n) => {
       await connection.run('BEGIN')

@@ -5,7 +5,7 @@ import type { Stage } from '../stage.ts'
 import { copy } from './copy.ts'
 import { growth } from './growth.ts'
 import { idle } from './idle.ts'
-import { insertsOfFew, insertsOfMany, insertsOfOne } from './inserts.ts'
+import { insertsOfFew, insertsOfMany, insertsOfOne, writtenInserts } from './inserts.ts'
 import { interference } from './interference.ts'
 import { aggregation, reading } from './queries.ts'
 import { rebuild } from './rebuild.ts'
@@ -18,7 +18,19 @@ export interface Row {
 }
 
 export const rows: ReadonlyMap<number, Row> = new Map(
-  [insertsOfOne, insertsOfMany, transactions, copy, aggregation, reading, restart, rebuild, interference, idle, growth, insertsOfFew].map(
-    (row, i) => [i + 1, row],
-  ),
+  [
+    insertsOfOne,
+    insertsOfMany,
+    transactions,
+    copy,
+    aggregation,
+    reading,
+    restart,
+    rebuild,
+    interference,
+    idle,
+    growth,
+    insertsOfFew,
+    writtenInserts,
+  ].map((row, i) => [i + 1, row]),
 )

@@ -1,4 +1,7 @@
-/** Rows 1, 2 and 12: single-row durable inserts, from one client, from 64, and from 8, which are about as many as a platform has. */
+/**
+ * Rows 1, 2, 12 and 13: single-row durable inserts, from one client, from 64, from 8, which are about as many as a platform has, and from 64 that write their values into
+ * the text, as psycopg2 does and all that is built on it.
+ */
 
 import { type LoadResult, p99, pgbench } from '../clients.ts'
 import { type Measure, type RowReport, ratio } from '../report.ts'
@@ -18,7 +21,12 @@ export const insertsOfMany: Row = {
 
 export const insertsOfFew: Row = {
   title: 'single-row durable inserts, 8 clients; DuckDB alone from 8 connections',
-  measure: (stage) => measure(stage, 8, {}, 8),
+  measure: (stage) => measure(stage, 8, {}, { connections: 8 }),
+}
+
+export const writtenInserts: Row = {
+  title: 'single-row durable inserts with their values in the text, 64 clients; DuckDB alone from 64 connections',
+  measure: (stage) => measure(stage, 64, {}, { connections: 64, written: true }),
 }
 
 interface Goals {
@@ -27,12 +35,13 @@ interface Goals {
   readonly p99?: number
 }
 
-async function measure(stage: Stage, clients: number, goals: Goals, connections = 1): Promise<RowReport> {
+/** `connections`: DuckDB's. */
+async function measure(stage: Stage, clients: number, goals: Goals, { connections = 1, written = false } = {}): Promise<RowReport> {
   const { daemonguard, duckdb, postgres } = await stage.contenders()
   const { length, warmUp } = stage
   const wire = (peer: typeof daemonguard | NonNullable<typeof postgres>, duration = length) =>
-    pgbench(peer, { script: insertScript, clients, length: duration, base: nextKeys() })
-  const embedded = (duration = length) => duckdb.load('inserts', { connections, length: duration, base: nextKeys() })
+    pgbench(peer, { script: insertScript, clients, length: duration, base: nextKeys(), written })
+  const embedded = (duration = length) => duckdb.load('inserts', { connections, length: duration, base: nextKeys(), written })
 
   await wire(daemonguard, warmUp)
   await embedded(warmUp)
@@ -53,7 +62,7 @@ async function measure(stage: Stage, clients: number, goals: Goals, connections 
   if (postgres !== undefined) {
     measures.push(...rateAndTail('PostgreSQL', server), ratio('PostgreSQL', rates(guarded), rates(server), leastOf(goals.postgres)))
   }
-  return { settings: `pgbench -M prepared -c ${clients}, primary key and foreign key`, measures }
+  return { settings: `pgbench -M ${written ? 'simple' : 'prepared'} -c ${clients}, primary key and foreign key`, measures }
 }
 
 function leastOf(least: number | undefined): { least: number } | undefined {
