@@ -26,6 +26,18 @@ export const systemClock: Clock = {
   },
 }
 
+/** Wall clock, where the monotonic one began. ms */
+let origin = performance.timeOrigin
+
+/** Wall clock, microseconds since the Unix epoch: Date's milliseconds, and between them what has passed by the monotonic clock. */
+export function wallMicros(): bigint {
+  const wall = Date.now()
+  const passed = performance.now()
+  // The wall clock may have been set since.
+  if (origin + passed < wall || origin + passed >= wall + 1) origin = wall - passed
+  return BigInt(Math.floor((origin + passed) * 1000))
+}
+
 /** Polls `condition` every `every` ms until it holds; false when `deadline` ms have passed or the signal aborts. */
 export async function waitUntil(
   condition: () => boolean | Promise<boolean>,

@@ -4,6 +4,7 @@
  */
 
 import type { Column, ColumnType, Table } from '../journal/types.ts'
+import { type ColumnDefault, columnDefault, makers } from './column-defaults.ts'
 import type { Connection } from './duckdb.ts'
 import { folded, WrittenNames } from './foreign-keys.ts'
 import type { QualifiedName } from './sql/statement.ts'
@@ -18,8 +19,8 @@ export interface TableInfo {
   readonly temporary: boolean
   /** Every column of `SELECT *`, generated ones included; `image[i]` is the index in `table.columns` or -1 for a generated one. */
   readonly image: readonly number[]
-  /** By index in `table.columns`: has a DEFAULT. */
-  readonly defaults: readonly boolean[]
+  /** By index in `table.columns`: its DEFAULT. */
+  readonly defaults: readonly (ColumnDefault | undefined)[]
   /** `schema.name` of the tables that its foreign keys reference. */
   readonly parents: readonly string[]
   /** The same foreign keys' own columns: indexes in `table.columns`. */
@@ -122,15 +123,17 @@ export class Catalog {
     const generated = generatedColumns(written)
     const image: number[] = []
     const kept: Column[] = []
-    const defaults: boolean[] = []
+    const defaults: (ColumnDefault | undefined)[] = []
     columns.forEach(([column, sqlType, nullable, defaultText], i) => {
       if (generated.has(lowerCase(String(column)))) {
         image.push(-1)
         return
       }
       const type = types[i]?.type as ColumnType
-      defaults.push(defaultText !== null && defaultText !== 'NULL')
-      image.push(kept.push({ name: String(column), type, sqlType: String(sqlType), nullable: nullable === true }) - 1)
+      const own = { name: String(column), type, sqlType: String(sqlType), nullable: nullable === true }
+      const hasDefault = defaultText !== null && defaultText !== 'NULL'
+      defaults.push(hasDefault ? columnDefault(own, String(defaultText)) : undefined)
+      image.push(kept.push(own) - 1)
     })
     const keyNames = (constraints.find(([type]) => type === 'PRIMARY KEY')?.[1] ?? []) as string[]
     const primaryKey = keyNames.map((column) => kept.findIndex((candidate) => candidate.name === column))
@@ -145,7 +148,7 @@ export class Catalog {
       table: own,
       temporary,
       image,
-      defaults,
+      defaults: await this.#withoutMacros(connection, defaults),
       parents,
       foreignKeys: foreignKeys.map(([, names]) => (names as string[]).map((column) => columnIndex(own, column))),
       checked: constraints.some(([type]) => type === 'CHECK' || type === 'UNIQUE') || indexes.some(([unique]) => unique === true),
@@ -154,6 +157,16 @@ export class Catalog {
       referencedColumns: children.map(([column]) => columnIndex(own, String(column))),
       path,
     }
+  }
+
+  async #withoutMacros(connection: Connection, defaults: readonly (ColumnDefault | undefined)[]) {
+    const made = (each: ColumnDefault | undefined) => typeof each === 'object' && 'make' in each
+    if (!defaults.some(made)) return defaults
+    const names = makers.map(quoteString).join(', ')
+    const macros = await connection.all(
+      `SELECT 1 FROM duckdb_functions() WHERE NOT internal AND lower(function_name) IN (${names}) LIMIT 1`,
+    )
+    return macros.length === 0 ? defaults : defaults.map((each) => (made(each) ? 'unknown' : each))
   }
 
   /** Temporary tables shadow others, as in DuckDB; then the search path's schemas in order. */

@@ -123,7 +123,7 @@ class BlockLoader {
       const known =
         from !== -1
           ? columns[from]?.known
-          : column.nullable && !info.defaults[i]
+          : column.nullable && info.defaults[i] === undefined
             ? { kind: 'nulls' as const, type: column.type }
             : undefined
       if (known === undefined) return undefined

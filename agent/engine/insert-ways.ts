@@ -42,7 +42,7 @@ export class InsertWays {
     const { context, block, settings } = this.#options
     if (insert === undefined || planned?.plan === undefined || block.isOpen || block.status !== 'I' || settings.isPending) return undefined
     if (planned.version !== context.catalog.version || planned.searchPath !== settings.searchPath) return undefined
-    const cells = cellsOf(planned.plan, planned.info, parameters)
+    const cells = cellsOf(planned.plan, planned.info, parameters, { timeZone: settings.timeZone, alone: true })
     return cells === undefined ? undefined : context.writeBuffer.submit(this, planned.info, planned.version, cells)
   }
 
@@ -63,7 +63,7 @@ export class InsertWays {
       query.planned = { version: read, searchPath, info, plan: planInsert(insert, info) }
     }
     const { info, plan, version } = query.planned
-    const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters)
+    const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters, { timeZone: settings.timeZone, alone })
     if (plan === undefined || cells === undefined) return undefined
     if (alone) return (await writeBuffer.submit(this, info, version, cells)) ? tag : undefined
     const typed = typedParameters(plan, info, cells)

@@ -7,11 +7,15 @@
 import type { Cell } from '../journal/types.ts'
 import { columnIndex, type TableInfo } from './catalog.ts'
 import { cellOf } from './certain-cells.ts'
+import type { ColumnDefault } from './column-defaults.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import type { Statement } from './sql/statement.ts'
 
-/** For each column of the table the parameter (from 0) that it takes, or -1 for NULL. */
-export type InsertPlan = readonly number[]
+/** What a column of the table takes: a parameter (from 0), or what it has where the statement does not name it. */
+type Source = number | Exclude<ColumnDefault, 'unknown'>
+
+/** For each column of the table. */
+export type InsertPlan = readonly Source[]
 
 /** The names and parameters of `INSERT INTO t [(a, b)] VALUES ($1, $2)`, or undefined for any other shape. */
 export function plainInsert(statement: Statement): { columns: readonly string[] | undefined; parameters: readonly number[] } | undefined {
@@ -44,30 +48,44 @@ export function plainInsert(statement: Statement): { columns: readonly string[] 
   return { columns, parameters: values.map((value) => Number(value.slice(1)) - 1) }
 }
 
-/** How a plain insert fills its table, or undefined where DuckDB has more to do: defaults, generated columns. */
+/** How a plain insert fills its table, or undefined where DuckDB has more to do: a column that it does not name has no value known here. */
 export function planInsert(shape: NonNullable<ReturnType<typeof plainInsert>>, info: TableInfo): InsertPlan | undefined {
   const { table } = info
-  if (info.temporary || info.image.includes(-1)) return undefined
+  if (info.temporary) return undefined
   const names = shape.columns ?? table.columns.map((column) => column.name)
   if (names.length !== shape.parameters.length) return undefined
-  const plan: number[] = new Array(table.columns.length).fill(-1)
+  const plan: (Source | undefined)[] = new Array(table.columns.length).fill(undefined)
   for (const [i, name] of names.entries()) {
     const column = columnIndex(table, name)
-    if (column === -1 || plan[column] !== -1) return undefined
-    plan[column] = shape.parameters[i] as number
+    if (column === -1 || plan[column] !== undefined) return undefined
+    plan[column] = shape.parameters[i]
   }
-  const needsDefault = plan.some((parameter, column) => parameter === -1 && (info.defaults[column] || !table.columns[column]?.nullable))
-  return needsDefault ? undefined : plan
+  const whole: Source[] = []
+  for (const [column, source] of plan.entries()) {
+    const from = source ?? info.defaults[column] ?? { cell: null }
+    if (from === 'unknown') return undefined
+    whole.push(from)
+  }
+  return whole
 }
 
-/** The row's values, or undefined where one of them is not beyond doubt. */
-export function cellsOf(plan: InsertPlan, info: TableInfo, parameters: readonly Parameter[]): Cell[] | undefined {
+/**
+ * The row's values, or undefined where one of them is not beyond doubt. `alone`: DuckDB will be given all of them, not the statement, which would make its own of what
+ * is another one each time.
+ */
+export function cellsOf(
+  plan: InsertPlan,
+  info: TableInfo,
+  parameters: readonly Parameter[],
+  { timeZone, alone }: { timeZone: string; alone: boolean },
+): Cell[] | undefined {
   const cells: Cell[] = []
   const { columns } = info.table
   for (let i = 0; i < columns.length; i++) {
     const column = columns[i] as (typeof columns)[number]
-    const from = plan[i] as number
-    const cell = from === -1 ? null : cellOf(column, parameters[from])
+    const from = plan[i] as Source
+    const cell =
+      typeof from === 'number' ? cellOf(column, parameters[from]) : 'cell' in from ? from.cell : alone ? from.make(timeZone) : undefined
     if (cell === null && !column.nullable) return undefined
     if (cell === undefined) return undefined
     cells.push(cell)
@@ -79,7 +97,7 @@ export function cellsOf(plan: InsertPlan, info: TableInfo, parameters: readonly 
 export function typedParameters(plan: InsertPlan, info: TableInfo, cells: readonly Cell[]): Parameter[] | undefined {
   const parameters: Parameter[] = []
   for (const [column, from] of plan.entries()) {
-    if (from === -1) continue
+    if (typeof from !== 'number') continue
     if (parameters[from] !== undefined) return undefined
     const cell = cells[column] as Cell
     parameters[from] = cell === null ? null : { type: info.table.columns[column]!.type, cell }

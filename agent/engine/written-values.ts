@@ -7,7 +7,7 @@ import type { ColumnType } from '../journal/types.ts'
 import { cellFromText } from './certain-texts.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import type { Statement } from './sql/statement.ts'
-import { separated, type Token, tokensOf } from './sql/tokens.ts'
+import { lowerCase, separated, type Token, tokensOf } from './sql/tokens.ts'
 
 export interface WithParameters {
   readonly text: string
@@ -60,16 +60,18 @@ function updatedValues(statement: Extract<Statement, { kind: 'update' }>): reado
 }
 
 const namedTypes: Readonly<Record<string, ColumnType>> = {
+  boolean: { kind: 'BOOLEAN' },
   date: { kind: 'DATE' },
   time: { kind: 'TIME' },
   timestamp: { kind: 'TIMESTAMP' },
   timestamptz: { kind: 'TIMESTAMPTZ' },
   uuid: { kind: 'UUID' },
+  varchar: { kind: 'VARCHAR' },
 }
 
-/** A constant as written: a value that DuckDB would give the same column as this parameter. */
-function constantOf(text: string, tokens: readonly Token[]): Parameter | undefined {
-  const [first, second, third, fourth] = tokens
+/** A constant as written in `text`: a value that DuckDB would give the same column as this parameter. Undefined: it is no constant, or not so simple. */
+export function constantOf(text: string, tokens: readonly Token[]): Parameter | undefined {
+  const [first, second, third, fourth, fifth] = tokens
   if (first === undefined) return undefined
   const isText = (token: Token | undefined) => token?.kind === 'string' && text[token.start] === "'"
   switch (tokens.length) {
@@ -88,6 +90,10 @@ function constantOf(text: string, tokens: readonly Token[]): Parameter | undefin
       return isText(first) && second?.text === ':' && third?.text === ':' && fourth?.kind === 'word'
         ? typed(fourth.text, first.text)
         : undefined
+    case 6:
+      // CAST('…' AS type)
+      if (first.text !== 'cast' || second?.text !== '(' || !isText(third) || fourth?.text !== 'as' || fifth === undefined) return undefined
+      return typed(lowerCase(fifth.text), (third as Token).text)
     default:
       return undefined
   }

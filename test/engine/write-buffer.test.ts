@@ -105,6 +105,63 @@ test('a value of any type is the same, alone and in a group', async () => {
   assert.equal(await rowsOf(clients[0] as pg.Client, 'SELECT * FROM crowd ORDER BY id'), lone)
 })
 
+test('columns that are not named get their DEFAULT, constant or new each time, and generated ones theirs; alone, in a group and in a transaction', async () => {
+  const [first, second] = clients as [pg.Client, pg.Client]
+  const columns = `n INTEGER NOT NULL DEFAULT 7, note VARCHAR DEFAULT 'it''s', maker BOOLEAN DEFAULT false, price DECIMAL(18,8) DEFAULT -0.5, day DATE DEFAULT DATE '2021-01-08',
+    twice BIGINT GENERATED ALWAYS AS (id * 2), made TIMESTAMPTZ DEFAULT now(), local TIMESTAMP DEFAULT current_timestamp, key UUID NOT NULL DEFAULT uuid(), last INTEGER`
+  await engine.sql(
+    `CREATE TABLE made (id BIGINT PRIMARY KEY, ${columns})`,
+    `CREATE SEQUENCE ids`,
+    `CREATE TABLE numbered (id BIGINT DEFAULT nextval('ids'), n INTEGER)`,
+  )
+  const add = (client: pg.Client, id: number) =>
+    client.query({ name: 'made', text: 'INSERT INTO made (id, last) VALUES ($1, $2)', values: [id, id] })
+  const began = Date.now()
+  await add(first, 1)
+  await Promise.all(
+    clients.map(async (client, i) => {
+      for (let n = 0; n < 20; n++) await add(client, 100 + n * clients.length + i)
+    }),
+  )
+  await first.query('BEGIN')
+  await add(first, 2)
+  await first.query('COMMIT')
+  const ended = Date.now()
+  const total = 2 + 20 * clients.length
+  const constants = await rowsOf(first, 'SELECT DISTINCT n, note, maker, price, day, twice = id * 2, last = id FROM made')
+  assert.equal(constants, [['7', "it's", 'f', '-0.50000000', '2021-01-08', 't', 't']])
+  assert.equal(await rowsOf(first, 'SELECT count(*), count(DISTINCT key), count(DISTINCT uuid_extract_version(key)) FROM made'), [
+    [String(total), String(total), '1'],
+  ])
+  const [times] = await rowsOf(
+    first,
+    'SELECT epoch_ms(min(made)), epoch_ms(max(made)), bool_and(made::TIMESTAMP - local BETWEEN INTERVAL (-1) SECOND AND INTERVAL 1 SECOND) FROM made',
+  )
+  const [least, most, isSame] = times as string[]
+  assert.ok(Number(least) >= began - 1 && Number(most) <= ended + 1, `${least} to ${most}, not ${began} to ${ended}`)
+  assert.is(isSame, 't')
+  // As the clocks there show it, which is DuckDB's to say.
+  await second.query("SET TimeZone = 'Asia/Tokyo'")
+  await second.query('INSERT INTO made (id) VALUES (3)')
+  await second.query("SET TimeZone = 'UTC'")
+  const hours = await rowsOf(
+    first,
+    'SELECT round(extract(epoch FROM local - made::TIMESTAMP) / 3600) FROM made WHERE id IN (1, 3) ORDER BY id',
+  )
+  assert.equal(hours.flat().map(Number), [0, 9])
+  await Promise.all(clients.map((client) => client.query('INSERT INTO numbered (n) VALUES (1)')))
+  assert.equal(await rowsOf(first, 'SELECT min(id), max(id), count(DISTINCT id) FROM numbered'), [['1', '16', '16']])
+  // A macro of the same name is what the DEFAULT means from now on.
+  await first.query("CREATE MACRO now() AS TIMESTAMPTZ '2000-01-01 00:00:00+00'")
+  await add(second, 4)
+  assert.equal(await rowsOf(first, 'SELECT epoch_ms(made) FROM made WHERE id = 4'), [['946684800000']])
+  await first.query('DROP MACRO now')
+  const live = await rowsOf(first, 'SELECT * FROM made ORDER BY id')
+  await engine.restart()
+  clients = await Promise.all(clients.map(() => engine.connect()))
+  assert.equal(await rowsOf(clients[0] as pg.Client, 'SELECT * FROM made ORDER BY id'), live)
+})
+
 test('infinite times, which only a binary parameter has here, are the same in a group', async () => {
   const database = await newDatabase('infinite times', { threads: 1 })
   const connection = await database.connect()
