@@ -1,6 +1,6 @@
 /**
- * The statements of one session that need not be run as such, since what comes of them is known: plain inserts (insert-ways.ts), and UPDATEs of a row by its key
- * (held-statements.ts); with bound parameters, or with their values in the text (written-values.ts).
+ * The statements of one session that need not be run as such, since what comes of them is known: plain inserts (insert-ways.ts), plain upserts and UPDATEs of a row by its
+ * key (held-statements.ts); with bound parameters, or with their values in the text (written-values.ts).
  */
 
 import type { Foreseen } from './answer.ts'
@@ -10,6 +10,8 @@ import type { Executor } from './executor.ts'
 import { HeldStatements } from './held-statements.ts'
 import { InsertWays } from './insert-ways.ts'
 import type { Parameter } from './pgwire/backend.ts'
+import { plainInsert } from './plain-insert.ts'
+import { plainUpsert } from './plain-upsert.ts'
 import type { Prepared } from './preparation.ts'
 import type { SessionContext } from './session-context.ts'
 import type { Settings } from './settings.ts'
@@ -58,12 +60,12 @@ export class ForeseenStatements {
   /** `isLast`: nothing else belongs to its transaction, unless one is open. What it answers; undefined: it is to be run. Throws SqlError. */
   async bound(query: Prepared, parameters: readonly Parameter[], isLast: boolean): Promise<string | Foreseen | undefined> {
     const { block, writesPlainly } = this.#options
-    const { statement, insert } = query
-    if (parameters.length === 0) return statement === undefined ? undefined : this.written(statement, isLast)
-    const isUpdate = statement?.kind === 'update' && (isLast || block.isOpen) && !block.schemaChanged
-    if ((insert === undefined && !isUpdate) || !writesPlainly()) return undefined
-    if (isUpdate) return this.#held.update(statement, parameters)
-    return this.#inserts.long(query, parameters, !block.isOpen && isLast)
+    const { statement, insert, upsert } = query
+    if (statement !== undefined && parameters.length === 0) return this.written(statement, isLast)
+    if (statement === undefined || block.schemaChanged || !(isLast || block.isOpen) || !writesPlainly()) return undefined
+    if (insert !== undefined) return this.#inserts.long(query, parameters, !block.isOpen && isLast)
+    if (statement.kind === 'update') return this.#held.update(statement, parameters)
+    return statement.kind === 'insert' && upsert !== undefined ? this.#held.upsert(statement, upsert, parameters) : undefined
   }
 
   /** The same for a statement whose values stand in its text. */
@@ -77,12 +79,17 @@ export class ForeseenStatements {
 
   /** DuckDB has read it, and found nothing wrong; else undefined: it will say of the statement as it was written what is. */
   async #withParameters(text: string): Promise<Prepared | undefined> {
-    const query = this.#written.get(text) ?? (await this.#options.prepare(parseStatement(text, tokenize(text))).catch(() => undefined))
+    const query = this.#written.get(text) ?? (await this.#prepare(parseStatement(text, tokenize(text))))
     if (query === undefined) return undefined
     this.#written.delete(text)
     this.#written.set(text, query)
     const [oldest] = this.#written.keys()
     if (this.#written.size > mostWritten && oldest !== undefined) this.#written.delete(oldest)
     return query
+  }
+
+  async #prepare(statement: Statement): Promise<Prepared | undefined> {
+    if (statement.kind === 'insert' && plainInsert(statement) === undefined && plainUpsert(statement) === undefined) return undefined
+    return this.#options.prepare(statement).catch(() => undefined)
   }
 }

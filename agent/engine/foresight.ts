@@ -117,10 +117,27 @@ export class Foresight {
     if (key !== 'none') {
       known.free.take(key)
       known.claimed.add(key)
-      transaction.claims.push({ table: info.table, key })
+      transaction.claims.push({ table: info.table, key, wasFree: true })
     }
     known.worth.hits++
     return seq
+  }
+
+  /**
+   * The row will be there when the transaction has committed, whether it is now or not: until then nobody is foreseen to insert its key. False: somebody is already,
+   * and which of the two comes first is for DuckDB to say.
+   */
+  claim(transaction: Transaction, info: TableInfo, cells: readonly Cell[]): boolean {
+    const key = keyOf(info, cells)
+    // Of others nobody is foreseen to insert any.
+    if (typeof key !== 'bigint') return true
+    const known = this.#known(info)
+    if (known.claimed.has(key)) return false
+    const wasFree = known.free.has(key)
+    known.free.take(key)
+    known.claimed.add(key)
+    transaction.claims.push({ table: info.table, key, wasFree })
+    return true
   }
 
   /** Rows of these plain inserts (all columns) are there. To be called before whoever wrote them lets go of their parents (parent-locks.ts). */
@@ -167,9 +184,9 @@ export class Foresight {
 
   /** The transaction was rolled back: keys of its that nobody else has inserted meanwhile are free again. */
   rolledBack({ claims }: Transaction): void {
-    for (const { table, key } of claims) {
+    for (const { table, key, wasFree } of claims) {
       const known = this.#knownBefore(keyedName(table))
-      if (known?.claimed.delete(key)) known.free.add(key, key)
+      if (known?.claimed.delete(key) && wasFree) known.free.add(key, key)
     }
   }
 

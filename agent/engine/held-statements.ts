@@ -1,6 +1,6 @@
 /**
  * Statements of one session that DuckDB is not told of before COMMIT, since what comes of them is known: plain inserts of rows that it would take (foresight.ts),
- * and UPDATEs of a row by its key whose result is known (simple-update.ts). A transaction that changes nothing else is committed together with those of other
+ * plain upserts (plain-upsert.ts), and UPDATEs of a row by its key whose result is known (simple-update.ts). A transaction that changes nothing else is committed together with those of other
  * clients (transaction-buffer.ts), and has a snapshot in DuckDB only where it has read before: whoever commits first wins a row, so it does not matter in which of
  * DuckDB's transactions a row is changed. Whatever it asks for after that has DuckDB begin it, if it has not, and do what was held back: so it is as if it had begun only then, which
  * nobody can tell, since nothing of the database was read for it but rows that nobody may have changed meanwhile. Plain inserts are held back beside changes of which DuckDB has been
@@ -10,13 +10,16 @@
 import { asRows, bytesOf, type Cell, type Rows } from '../journal/types.ts'
 import { Foreseen } from './answer.ts'
 import type { Block } from './block.ts'
-import { type CaptureContext, captureUpdate, columnIndexes, imagesOf } from './capture.ts'
+import { type CaptureContext, captureInsert, captureUpdate, columnIndexes, imagesOf } from './capture.ts'
 import type { TableInfo } from './catalog.ts'
 import type { Executor } from './executor.ts'
 import type { Parameter } from './pgwire/backend.ts'
+import { cellsOf, typedParameters } from './plain-insert.ts'
+import { type PlainUpsert, planUpsert } from './plain-upsert.ts'
 import { insertPlainly } from './row-change.ts'
-import { keyedName } from './row-conflicts.ts'
+import { keyedName, keyOf } from './row-conflicts.ts'
 import type { SessionContext } from './session-context.ts'
+import type { Settings } from './settings.ts'
 import { type SimpleUpdate, simpleUpdate } from './simple-update.ts'
 import type { QualifiedName, Statement } from './sql/statement.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
@@ -34,6 +37,7 @@ interface HeldStatementsOptions {
   readonly context: SessionContext
   readonly executor: Executor
   readonly block: Block
+  readonly settings: Settings
   table(name: QualifiedName): Promise<TableInfo>
 }
 
@@ -67,6 +71,36 @@ export class HeldStatements {
       run: () => insertPlainly(this.#capture(transaction), statement, info, cells, typed),
     })
     return new Foreseen('INSERT 0 1', seq)
+  }
+
+  /** Undefined: DuckDB is to be told. Throws SqlError. */
+  async upsert(statement: Insert, upsert: PlainUpsert, parameters: readonly Parameter[]): Promise<Foreseen | undefined> {
+    const { block, context, settings, table: tableOf } = this.#options
+    const transaction = await block.forHolding()
+    // What DuckDB has begun has a snapshot, in which the row may be another one, or none.
+    if (transaction === undefined || transaction.changing || transaction.begun) return undefined
+    const info = await tableOf(statement.target)
+    const plan = planUpsert(upsert, info)
+    const cells = plan === undefined ? undefined : cellsOf(plan, info, parameters, { timeZone: settings.timeZone, alone: false })
+    if (plan === undefined || cells === undefined) return undefined
+    const { table } = info
+    const typed = typedParameters(plan, info, cells)
+    const rows = asRows(cells)
+    const changed = table.columns.flatMap((_, i) => (table.primaryKey.includes(i) ? [] : [i]))
+    const change = { kind: 'upsert', table, rows, changed } as const
+    const key = keyOf(change, 0)
+    // Its statements of a kind are done together: of two that write the same row only UPDATEs are told apart.
+    if (typed === undefined || !hasRoom(transaction, rows) || transaction.written.has(keyedName(table), key)) return undefined
+    context.rows.checkOpen(transaction, table, key)
+    if (!context.foresight.claim(transaction, info, cells)) return undefined
+    transaction.hold({
+      info,
+      cells,
+      change,
+      run: async () => void (await captureInsert(this.#capture(transaction), statement, info, typed)),
+    })
+    transaction.known.set(keyedName(table), key, cells)
+    return new Foreseen('INSERT 0 1', 0)
   }
 
   /** Undefined: DuckDB is to be told. Throws SqlError. */

@@ -10,6 +10,7 @@ import { cellOf } from './certain-cells.ts'
 import type { ColumnDefault } from './column-defaults.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import type { Statement } from './sql/statement.ts'
+import type { Token } from './sql/tokens.ts'
 
 /** What a column of the table takes: a parameter (from 0), or what it has where the statement does not name it. */
 type Source = number | Exclude<ColumnDefault, 'unknown'>
@@ -17,25 +18,24 @@ type Source = number | Exclude<ColumnDefault, 'unknown'>
 /** For each column of the table. */
 export type InsertPlan = readonly Source[]
 
-/** The names and parameters of `INSERT INTO t [(a, b)] VALUES ($1, $2)`, or undefined for any other shape. */
-export function plainInsert(statement: Statement): { columns: readonly string[] | undefined; parameters: readonly number[] } | undefined {
-  if (statement.kind !== 'insert' || statement.conflict.action !== 'error' || statement.returning !== undefined) return undefined
-  const { tokens } = statement
-  if (tokens[0]?.text !== 'insert' || tokens[1]?.text !== 'into') return undefined
-  let at = 2 + statement.target.length * 2 - 1
+/** The row of `INSERT INTO t [(a, b)] VALUES ($1, $2) …`. */
+export interface WrittenRow {
+  readonly columns: readonly string[] | undefined
+  /** Parameters, from 0. */
+  readonly parameters: readonly number[]
+}
+
+/** The row of an INSERT, and the tokens behind it; undefined for any other shape. `verb`: how many tokens stand before the table's name. */
+export function writtenRow(
+  { tokens, target }: Extract<Statement, { kind: 'insert' }>,
+  verb: number,
+): { row: WrittenRow; rest: readonly Token[] } | undefined {
+  let at = verb + target.length * 2 - 1
   let columns: string[] | undefined
   const list = (): string[] | undefined => {
-    if (tokens[at]?.text !== '(') return undefined
-    const items: string[] = []
-    for (at++; ; at += 2) {
-      const item = tokens[at]
-      if (item === undefined || item.kind === 'symbol' || item.kind === 'string' || item.kind === 'number') return undefined
-      items.push(item.text)
-      if (tokens[at + 1]?.text === ')') break
-      if (tokens[at + 1]?.text !== ',') return undefined
-    }
-    at += 2
-    return items
+    const names = namesIn(tokens, at)
+    if (names !== undefined) at += 2 * names.length + 1
+    return names
   }
   if (tokens[at]?.text === '(') {
     columns = list()
@@ -44,12 +44,32 @@ export function plainInsert(statement: Statement): { columns: readonly string[] 
   if (tokens[at]?.text !== 'values') return undefined
   at++
   const values = list()
-  if (values === undefined || at !== tokens.length || values.some((value) => !/^\$[1-9]\d*$/.test(value))) return undefined
-  return { columns, parameters: values.map((value) => Number(value.slice(1)) - 1) }
+  if (values === undefined || values.some((value) => !/^\$[1-9]\d*$/.test(value))) return undefined
+  return { row: { columns, parameters: values.map((value) => Number(value.slice(1)) - 1) }, rest: tokens.slice(at) }
+}
+
+/** The items of the list `(a, b)` at `at`, names or parameters. */
+export function namesIn(tokens: readonly Token[], at: number): string[] | undefined {
+  if (tokens[at]?.text !== '(') return undefined
+  const items: string[] = []
+  for (let i = at + 1; ; i += 2) {
+    const item = tokens[i]
+    if (item === undefined || item.kind === 'symbol' || item.kind === 'string' || item.kind === 'number') return undefined
+    items.push(item.text)
+    if (tokens[i + 1]?.text === ')') return items
+    if (tokens[i + 1]?.text !== ',') return undefined
+  }
+}
+
+/** The row of an INSERT that is nothing but `INSERT INTO t [(a, b)] VALUES ($1, $2)`. */
+export function plainInsert(statement: Statement): WrittenRow | undefined {
+  if (statement.kind !== 'insert' || statement.tokens[0]?.text !== 'insert' || statement.tokens[1]?.text !== 'into') return undefined
+  const found = writtenRow(statement, 2)
+  return found?.rest.length === 0 ? found.row : undefined
 }
 
 /** How a plain insert fills its table, or undefined where DuckDB has more to do: a column that it does not name has no value known here. */
-export function planInsert(shape: NonNullable<ReturnType<typeof plainInsert>>, info: TableInfo): InsertPlan | undefined {
+export function planInsert(shape: WrittenRow, info: TableInfo): InsertPlan | undefined {
   const { table } = info
   if (info.temporary) return undefined
   const names = shape.columns ?? table.columns.map((column) => column.name)

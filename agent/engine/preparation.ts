@@ -6,7 +6,8 @@ import type { Executor } from './executor.ts'
 import { settleParameters } from './parameters.ts'
 import type { Field, PreparedQuery } from './pgwire/backend.ts'
 import { oidOf, typeOf } from './pgwire/types.ts'
-import { type InsertPlan, plainInsert } from './plain-insert.ts'
+import { type InsertPlan, plainInsert, type WrittenRow } from './plain-insert.ts'
+import { type PlainUpsert, plainUpsert } from './plain-upsert.ts'
 import type { PreparedInserts } from './prepared-inserts.ts'
 import type { Settings } from './settings.ts'
 import { parseStatement, type Statement } from './sql/statement.ts'
@@ -16,7 +17,9 @@ import { SqlError } from './sql-error.ts'
 export interface Prepared extends PreparedQuery {
   readonly statement: Statement | undefined
   /** Its shape, if it is a plain insert of bound parameters. */
-  readonly insert?: ReturnType<typeof plainInsert>
+  readonly insert?: WrittenRow | undefined
+  /** The same of a plain upsert. */
+  readonly upsert?: PlainUpsert | undefined
   /** How it fills its table, as of a version of the catalog and for a search path. */
   planned?: { readonly version: number; readonly searchPath: string; readonly info: TableInfo; readonly plan: InsertPlan | undefined }
 }
@@ -49,8 +52,8 @@ export async function prepare(
     const at = order.indexOf(i)
     return declared[i] ?? (at === -1 ? null : prepared.parameterType(at))
   })
-  const insert = plainInsert(settled)
-  const found: Prepared = { sql, statement: settled, insert, parameterTypes, fields: answers ? prepared.columns() : null }
+  const row = { insert: plainInsert(settled), upsert: plainUpsert(settled) }
+  const found: Prepared = { sql, statement: settled, ...row, parameterTypes, fields: answers ? prepared.columns() : null }
   shared?.keep(found)
   return found
 }

@@ -1,5 +1,5 @@
 /**
- * What DuckDB has said of plain inserts (plain-insert.ts), for all sessions. Each client of a pool prepares the same few statements for itself; DuckDB takes a
+ * What DuckDB has said of plain inserts and upserts (plain-insert.ts), for all sessions. Each client of a pool prepares the same few statements for itself; DuckDB takes a
  * millisecond or two for each, and a plain insert mostly runs without what it makes of it.
  */
 
@@ -30,7 +30,8 @@ export class PreparedInserts {
     if (known !== undefined) this.#put(key, known)
     const keep = (prepared: Prepared) => {
       // A schema change may have committed while DuckDB looked.
-      if (prepared.insert === undefined || statement.text.length > mostCharacters || version !== this.#current()) return
+      if ((prepared.insert ?? prepared.upsert) === undefined || statement.text.length > mostCharacters || version !== this.#current())
+        return
       this.#put(key, prepared)
     }
     return { known, keep }

@@ -17,11 +17,14 @@ const veryFewRows = 4
 export class TableWriter {
   #connection: Connection
   #info: TableInfo
+  #conflict: string
   #lists: ColumnLists
   #one: PreparedStatement | undefined
   #many: PreparedStatement | undefined
 
-  constructor(connection: Connection, info: TableInfo) {
+  /** `conflict`: what becomes of rows whose key is there already, as SQL. */
+  constructor(connection: Connection, info: TableInfo, conflict = '') {
+    this.#conflict = conflict
     this.#connection = connection
     this.#info = info
     this.#lists = new ColumnLists(info.table.columns)
@@ -61,13 +64,13 @@ export class TableWriter {
 
   async #ofOne(): Promise<PreparedStatement> {
     this.#one ??= await this.#connection.prepare(
-      `INSERT INTO ${this.#info.path} VALUES (${this.#info.table.columns.map((_, i) => `$${i + 1}`)})`,
+      `INSERT INTO ${this.#info.path} VALUES (${this.#info.table.columns.map((_, i) => `$${i + 1}`)}) ${this.#conflict}`,
     )
     return this.#one
   }
 
   async #ofMany(): Promise<PreparedStatement> {
-    this.#many ??= await this.#connection.prepare(`INSERT INTO ${this.#info.path} ${this.#lists.query}`)
+    this.#many ??= await this.#connection.prepare(`INSERT INTO ${this.#info.path} ${this.#lists.query} ${this.#conflict}`)
     return this.#many
   }
 }

@@ -13,6 +13,7 @@ import { judge, toSqlError } from './duckdb-errors.ts'
 import type { Foresight } from './foresight.ts'
 import { type GroupEntry, GroupQueue } from './group-queue.ts'
 import { KeptWriters } from './kept-writers.ts'
+import { conflictClause } from './plain-upsert.ts'
 import { keyedName, keyOf, type RowConflicts } from './row-conflicts.ts'
 import type { RowImages } from './row-images.ts'
 import { RowUpdater } from './row-updater.ts'
@@ -55,6 +56,7 @@ export class TransactionBuffer {
   #queue: GroupQueue<Entry>
   #connection: Connection | undefined
   #inserts = new KeptWriters<TableWriter>(mostKept)
+  #upserts = new KeptWriters<TableWriter>(mostKept)
   #updates = new KeptWriters<RowUpdater>(mostKept)
 
   constructor(options: TransactionBufferOptions) {
@@ -79,7 +81,7 @@ export class TransactionBuffer {
     let group = this.#withoutConflicts(all)
     try {
       this.#connection ??= await this.#options.connect()
-      for (const kept of [this.#inserts, this.#updates]) kept.forSchema(this.#options.version())
+      for (const kept of [this.#inserts, this.#upserts, this.#updates]) kept.forSchema(this.#options.version())
       // Somebody else may commit the same row while DuckDB works on these; then the others begin anew.
       while (group.length > 0) {
         const last = await this.#commit(this.#connection, group)
@@ -98,7 +100,7 @@ export class TransactionBuffer {
 
   /** After an error: nothing of the group is there, and nothing is left open. */
   async #clear(): Promise<void> {
-    for (const kept of [this.#inserts, this.#updates]) kept.drop()
+    for (const kept of [this.#inserts, this.#upserts, this.#updates]) kept.drop()
     const connection = this.#connection
     try {
       await connection?.runAlone('ROLLBACK')
@@ -143,7 +145,7 @@ export class TransactionBuffer {
         const seq = last - transactions.length + 1 + i
         conflicts.committed(transaction, seq)
         images.committed(transaction, seq)
-        for (const { change, info, cells } of transaction.held) if (change.kind === 'insert') foresight.inserted(info, [cells], seq)
+        for (const { change, info, cells } of transaction.held) if (change.kind !== 'update') foresight.inserted(info, [cells], seq)
       }
     }
     step('TOGETHER:COMMIT')
@@ -157,14 +159,20 @@ export class TransactionBuffer {
     }
   }
 
-  /** All statements, those into one table as one: none depends on another, but that the last of several UPDATEs of a row counts. */
+  /**
+   * All statements, those of a kind into one table as one: none depends on another, but that an UPDATE of a row follows what has put it there, and that the last of
+   * several UPDATEs of a row counts.
+   */
   async #write(connection: Connection, statements: readonly HeldStatement[], alone: boolean): Promise<void> {
-    const inserts = statements.filter(({ change }) => change.kind === 'insert')
-    for (const [path, rows] of Map.groupBy(inserts, ({ info }) => info.path)) {
-      const [{ info }] = rows as [HeldStatement]
-      const writer = this.#inserts.get(path, () => new TableWriter(connection, info))
-      const insert = await writer.statementFor(asRows(...rows.map(({ cells }) => cells)), alone)
-      await insert()
+    for (const kind of ['insert', 'upsert'] as const) {
+      const writers = kind === 'insert' ? this.#inserts : this.#upserts
+      const rowsOfKind = statements.filter(({ change }) => change.kind === kind)
+      for (const [path, rows] of Map.groupBy(rowsOfKind, ({ info }) => info.path)) {
+        const [{ info }] = rows as [HeldStatement]
+        const writer = writers.get(path, () => new TableWriter(connection, info, kind === 'insert' ? '' : conflictClause(info)))
+        const write = await writer.statementFor(asRows(...rows.map(({ cells }) => cells)), alone)
+        await write()
+      }
     }
     for (const [what, rows] of Map.groupBy(lastUpdates(statements), ({ info, changed }) => `${changed.join()} ${info.path}`)) {
       const [{ info, changed }] = rows as [RowUpdate]

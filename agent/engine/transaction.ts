@@ -23,7 +23,7 @@ export interface HeldStatement {
   /** The row after it, all columns. */
   readonly cells: readonly Cell[]
   /** As it goes to the journal. */
-  readonly change: Extract<Change, { kind: 'insert' | 'update' }>
+  readonly change: Extract<Change, { kind: 'insert' | 'update' | 'upsert' }>
   /** Has DuckDB do it in this transaction, which it has begun. Throws SqlError; also where something else comes of it. */
   run(): Promise<void>
 }
@@ -47,8 +47,8 @@ export class Transaction {
   readonly inserted = new Map<string, InsertedKeys>()
   /** Plain rows that DuckDB has taken, all columns. */
   readonly plainRows: { readonly info: TableInfo; readonly cells: readonly Cell[] }[] = []
-  /** Keys that it was foreseen to insert (foresight.ts). */
-  readonly claims: { readonly table: Table; readonly key: bigint }[] = []
+  /** Keys that it was foreseen to insert (foresight.ts), or to have after it; `wasFree`: no row had them before. */
+  readonly claims: { readonly table: Table; readonly key: bigint; readonly wasFree: boolean }[] = []
   /** DuckDB was told that it only reads. */
   readonly readOnly: boolean
   /** DuckDB has been told of changes, or of what may be some: only there can it be committed. */

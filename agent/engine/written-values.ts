@@ -38,12 +38,13 @@ export function withParameters(statement: Statement): WithParameters | undefined
   return { text: text + statement.text.slice(at), parameters }
 }
 
-/** `INSERT INTO … VALUES (a, b)`: one row, and nothing behind it. */
+/** `INSERT INTO … VALUES (a, b) [ON CONFLICT …]`: one row. */
 function insertedValues({ tokens }: Statement): readonly (readonly Token[])[] | undefined {
   const values = tokens.findIndex(({ kind, text, depth }) => kind === 'word' && text === 'values' && depth === 0)
-  const inside = tokens.slice(values + 2, -1)
-  const isRow = values !== -1 && tokens[values + 1]?.text === '(' && tokens.at(-1)?.text === ')' && inside.every(({ depth }) => depth > 0)
-  return isRow ? separated(inside, 1) : undefined
+  if (values === -1 || tokens[values + 1]?.text !== '(') return undefined
+  const close = tokens.findIndex(({ text, depth }, i) => i > values && text === ')' && depth === 0)
+  const isRow = close !== -1 && (close === tokens.length - 1 || tokens[close + 1]?.text === 'on')
+  return isRow ? separated(tokens.slice(values + 2, close), 1) : undefined
 }
 
 /** `UPDATE … SET a = 1, b = b + 2 WHERE id = 3`. */

@@ -1,0 +1,177 @@
+// deadline: 180s
+// Plain upserts that DuckDB is told of when they commit: they do what DuckDB does, beside inserts, updates and deletes of the same rows, and a replay gives the same.
+
+import type pg from 'pg'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { plainUpsert } from '../../agent/engine/plain-upsert.ts'
+import { parseStatement } from '../../agent/engine/sql/statement.ts'
+import { tokenize } from '../../agent/engine/sql/tokens.ts'
+import { codeOf, rowsOf } from '../support/engine.ts'
+import { type Random, seededRandom } from '../support/random.ts'
+import { clientCount, run, TradingRig } from './support/trading-rig.ts'
+
+const test = suite('held upserts')
+const random = seededRandom('held upserts')
+let rig: TradingRig
+
+test.before(async () => {
+  rig = await TradingRig.start()
+})
+
+test.after(() => rig.engine.kill())
+
+const columns = 'id INTEGER PRIMARY KEY, quantity BIGINT NOT NULL, note VARCHAR, price DECIMAL(18,8) DEFAULT 1.5'
+const upsert = (table: string) =>
+  `INSERT INTO ${table} (id, quantity, note) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET quantity = excluded.quantity, note = excluded.note, price = excluded.price`
+
+test('what is a plain upsert, and what is not', () => {
+  const shape = (text: string) => plainUpsert(parseStatement(text, tokenize(text)))
+  assert.equal(shape('INSERT INTO t (a, "B") VALUES ($2, $1) ON CONFLICT (a) DO UPDATE SET "B" = EXCLUDED."B"'), {
+    row: { columns: ['a', 'B'], parameters: [1, 0] },
+    target: ['a'],
+    assigned: ['B'],
+  })
+  const whole = { row: { columns: undefined, parameters: [0, 1] }, target: undefined }
+  assert.equal(shape('insert or replace into s.t values ($1, $2)'), { ...whole, assigned: undefined })
+  assert.equal(shape('INSERT INTO t VALUES ($1, $2) ON CONFLICT DO UPDATE SET a = excluded.a, b = excluded.b'), {
+    ...whole,
+    assigned: ['a', 'b'],
+  })
+  const others = [
+    'INSERT INTO t VALUES ($1, $2)',
+    'INSERT INTO t VALUES ($1, $2) ON CONFLICT DO NOTHING',
+    'INSERT INTO t VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET b = excluded.a',
+    'INSERT INTO t VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET b = $2',
+    'INSERT INTO t VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET b = excluded.b + 1',
+    'INSERT INTO t VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET b = excluded.b WHERE t.b < 3',
+    'INSERT INTO t VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET b = excluded.b RETURNING a',
+    'INSERT INTO t VALUES ($1, $2), ($3, $4) ON CONFLICT (a) DO UPDATE SET b = excluded.b',
+    'INSERT OR IGNORE INTO t VALUES ($1, $2)',
+    'INSERT OR REPLACE INTO t SELECT $1, $2',
+  ]
+  for (const text of others) assert.is(shape(text), undefined, text)
+})
+
+test('many clients’ upserts share transactions of DuckDB’s; all they were told is there, now and after a kill', async () => {
+  await rig.engine.sql(`CREATE TABLE quotes (${columns})`)
+  const before = rig.groups
+  await Promise.all(
+    rig.clients.map(async (client, i) => {
+      for (let n = 0; n < 60; n++) {
+        const id = i * 10 + (n % 10)
+        if (n % 2 === 0) await run(client, upsert('quotes'), id, n, `of ${n}`)
+        else await client.query(`INSERT OR REPLACE INTO quotes VALUES (${id}, ${n}, NULL, ${n}.25)`)
+      }
+    }),
+  )
+  const groups = rig.groups - before
+  assert.ok(groups > 0 && groups < clientCount * 60 * 0.8, `${groups} groups of ${clientCount * 60} upserts`)
+  const state = () => rowsOf(rig.clients[0] as pg.Client, 'SELECT * FROM quotes ORDER BY id')
+  const live = await state()
+  const last = (id: number) => 50 + (id % 10)
+  const row = (id: number) =>
+    last(id) % 2 === 0
+      ? [String(id), String(last(id)), `of ${last(id)}`, '1.50000000']
+      : [String(id), String(last(id)), null, `${last(id)}.25000000`]
+  assert.equal(
+    live,
+    Array.from({ length: clientCount * 10 }, (_, id) => row(id)),
+  )
+  await rig.restart()
+  assert.equal(await state(), live)
+})
+
+/** One statement about a row of `table`. */
+function statement(random: Random, table: string, id: number, n: number): { text: string; values: unknown[] } {
+  return random.pick([
+    () => ({ text: `INSERT INTO ${table} (id, quantity, note) VALUES ($1, $2, $3)`, values: [id, n, `i${n}`] }),
+    () => ({ text: upsert(table), values: [id, n, random.chance(0.3) ? null : `u${n}`] }),
+    () => ({ text: upsert(table), values: [id, n, `u${n}`] }),
+    () => ({ text: `INSERT OR REPLACE INTO ${table} VALUES (${id}, ${n}, 'r${n}', 0.5)`, values: [] }),
+    () => ({ text: `UPDATE ${table} SET quantity = quantity + $1 WHERE id = $2`, values: [n, id] }),
+    () => ({ text: `UPDATE ${table} SET note = $1 WHERE id = $2`, values: [`n${n}`, id] }),
+    () => ({ text: `DELETE FROM ${table} WHERE id = $1`, values: [id] }),
+    () => ({ text: `SELECT count(*), sum(quantity) FROM ${table}`, values: [] }),
+    () => ({ text: upsert(table), values: [id, null, 'refused'] }),
+  ])()
+}
+
+test('in one transaction with other statements about the same rows, in any order, they do what DuckDB does', async () => {
+  await rig.engine.sql(`CREATE TABLE held (${columns})`, `CREATE TABLE told (${columns}, CHECK (id >= 0))`)
+  const [first, second] = rig.clients as [pg.Client, pg.Client]
+  for (let n = 0; n < 150; n++) {
+    const seed = random.int(0, 2 ** 31)
+    const explicit = random.chance(0.7)
+    const end = random.chance(0.15) ? 'ROLLBACK' : 'COMMIT'
+    const length = explicit ? random.int(1, 6) : 1
+    const same = (table: string) => {
+      // Of a table with a CHECK nothing is held back.
+      const own = seededRandomOf(seed)
+      return Array.from({ length }, (_, i) => statement(own, table, own.int(0, 5), n * 10 + i))
+    }
+    const perform = async (client: pg.Client, table: string): Promise<unknown[]> => {
+      const answers: unknown[] = []
+      if (explicit) await client.query('BEGIN')
+      for (const { text, values } of same(table)) {
+        const answer = values.length === 0 ? client.query(text) : run(client, text, ...values)
+        answers.push(
+          await answer.then(
+            ({ rowCount, rows }) => [rowCount, rows],
+            (error) => (error as { code?: string }).code,
+          ),
+        )
+      }
+      if (explicit) answers.push(await codeOf(client.query(end)))
+      return answers
+    }
+    assert.equal(await perform(first, 'held'), await perform(second, 'told'), `seed ${seed}: ${JSON.stringify(same('held'))}`)
+  }
+  const state = (table: string) => rowsOf(rig.clients[0] as pg.Client, `SELECT * FROM ${table} ORDER BY id`)
+  const told = await state('told')
+  assert.equal(await state('held'), told)
+  await rig.restart()
+  assert.equal(await state('held'), told)
+})
+
+function seededRandomOf(seed: number): Random {
+  return seededRandom('one transaction', seed)
+}
+
+test('beside other clients’ statements about the same rows nothing is lost, and what the journal has can be replayed', async () => {
+  await rig.engine.sql(`CREATE TABLE busy (${columns})`)
+  let conflicts = 0
+  await Promise.all(
+    rig.clients.map(async (client, i) => {
+      for (let n = 0; n < 80; n++) {
+        const explicit = random.chance(0.4)
+        const code = await codeOf(
+          (async () => {
+            if (explicit) await client.query('BEGIN')
+            for (let k = explicit ? random.int(1, 3) : 1; k > 0; k--) {
+              const { text, values } = statement(random, 'busy', random.int(0, 25), i * 1000 + n)
+              await (values.length === 0 ? client.query(text) : run(client, text, ...values))
+            }
+            if (explicit) await client.query('COMMIT')
+          })(),
+        )
+        if (code !== undefined && explicit) await client.query('ROLLBACK')
+        if (code === '40001') conflicts++
+        assert.ok(code === undefined || ['40001', '23505', '23502'].includes(code), `${code}`)
+      }
+    }),
+  )
+  process.stdout.write(`[${conflicts} conflicts] `)
+  // Who writes last is there: each client upserts a row of its own while others write beside it.
+  await Promise.all(rig.clients.map((client, i) => run(client, upsert('busy'), 100 + i, i, 'last')))
+  const state = () => rowsOf(rig.clients[0] as pg.Client, 'SELECT * FROM busy ORDER BY id')
+  const live = await state()
+  assert.equal(
+    live.slice(-clientCount).map(([id, quantity]) => [id, quantity]),
+    Array.from({ length: clientCount }, (_, i) => [String(100 + i), String(i)]),
+  )
+  await rig.restart()
+  assert.equal(await state(), live)
+})
+
+test.run()
