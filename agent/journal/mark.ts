@@ -40,13 +40,17 @@ export function encodeMark(mark: Mark): Buffer {
   const bytes = Buffer.alloc(markBytes)
   magic.copy(bytes, 0)
   bytes.writeUInt32LE(markVersion, 12)
-  bytes.writeBigUInt64LE(BigInt(mark.segment), 16)
-  bytes.writeBigUInt64LE(BigInt(mark.offset), 24)
-  bytes.writeBigUInt64LE(BigInt(mark.seq), 32)
   uuidBytes(mark.databaseId).copy(bytes, 40)
   uuidBytes(mark.bootId).copy(bytes, 56)
-  bytes.writeUInt32LE(crc32(bytes.subarray(12)), 8)
+  setPosition(bytes, mark)
   return bytes
+}
+
+function setPosition(bytes: Buffer, { segment, offset, seq }: Position): void {
+  bytes.writeBigUInt64LE(BigInt(segment), 16)
+  bytes.writeBigUInt64LE(BigInt(offset), 24)
+  bytes.writeBigUInt64LE(BigInt(seq), 32)
+  bytes.writeUInt32LE(crc32(bytes.subarray(12)), 8)
 }
 
 /** The mark of a journal directory; undefined when it is missing, damaged, of another version or of another database. */
@@ -86,17 +90,19 @@ export function setMark(directory: string, databaseId: string, mark: Mark | unde
 /** The mark as the engine moves it. */
 export class DurableMark {
   #fd: number
-  #identity: Pick<Mark, 'databaseId' | 'bootId'>
+  /** Of the mark: all but its position stays, and it is moved a thousand times a second. */
+  #bytes: Buffer
 
   constructor(directory: string, databaseId: string, position: Position) {
     writeMark(directory, databaseId, position)
     this.#fd = openForWriting(markFile(directory), 'r+', 'MARK:OPEN')
-    this.#identity = { databaseId, bootId: currentBootId() }
+    this.#bytes = encodeMark({ ...position, databaseId, bootId: currentBootId() })
   }
 
   /** After the fsync of what it says, before anything of it is acknowledged. */
   move(position: Position): void {
-    writeAll(this.#fd, encodeMark({ ...position, ...this.#identity }), 0, 'MARK:MOVE')
+    setPosition(this.#bytes, position)
+    writeAll(this.#fd, this.#bytes, 0, 'MARK:MOVE')
   }
 
   close(): void {

@@ -5,9 +5,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { TableInfo } from '../../agent/engine/catalog.ts'
 import { WriterGate } from '../../agent/engine/gate.ts'
-import { TableWriter } from '../../agent/engine/table-writer.ts'
 import { WriteBuffer, type WriteBufferOptions } from '../../agent/engine/write-buffer.ts'
-import { newDatabase } from '../support/database.ts'
 import { codeOf, rowsOf, TestEngine } from '../support/engine.ts'
 import { seededRandom } from '../support/random.ts'
 import { plainValues } from './support/plain-values.ts'
@@ -160,29 +158,6 @@ test('columns that are not named get their DEFAULT, constant or new each time, a
   await engine.restart()
   clients = await Promise.all(clients.map(() => engine.connect()))
   assert.equal(await rowsOf(clients[0] as pg.Client, 'SELECT * FROM made ORDER BY id'), live)
-})
-
-test('infinite times, which only a binary parameter has here, are the same in a group', async () => {
-  const database = await newDatabase('infinite times', { threads: 1 })
-  const connection = await database.connect()
-  await connection.run("SET TimeZone = 'UTC'")
-  const kinds = ['INTEGER', 'TIMESTAMP', 'TIMESTAMPTZ', 'DATE'] as const
-  await connection.run(`CREATE TABLE t (${kinds.map((kind, i) => `c${i} ${kind}`)})`)
-  const columns = kinds.map((kind, i) => ({ name: `c${i}`, type: { kind }, sqlType: kind, nullable: true }))
-  const writer = new TableWriter(connection, { path: 't', table: { columns } } as unknown as TableInfo)
-  const moments = [2n ** 63n - 1n, -(2n ** 63n) + 1n, null, -1n]
-  const days = [2 ** 31 - 1, -(2 ** 31) + 1, null, -719_163]
-  const write = await writer.statementFor({ count: 4, columns: [[1, 2, 3, 4], moments, moments, days] })
-  await write()
-  assert.equal(await connection.all('SELECT c1::VARCHAR, c2::VARCHAR, c3::VARCHAR FROM t ORDER BY c0'), [
-    ['infinity', 'infinity', 'infinity'],
-    ['-infinity', '-infinity', '-infinity'],
-    [null, null, null],
-    ['1969-12-31 23:59:59.999999', '1969-12-31 23:59:59.999999+00', '0001-12-31 (BC)'],
-  ])
-  writer.close()
-  connection.close()
-  database.close()
 })
 
 test('many tables, narrow and wide, share the buffer: what is kept for each is let go and made again', async () => {
