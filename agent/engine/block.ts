@@ -325,6 +325,7 @@ export class Block {
     this.#ending = undefined
     transaction.ended = true
     if (seq === undefined) this.#context.foresight.rolledBack(transaction)
+    else this.#context.foresight.given(transaction)
     this.#context.locks.release(transaction, seq)
     this.#context.rows.closed(transaction)
     this.#context.gate.leave(transaction.pass)

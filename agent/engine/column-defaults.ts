@@ -1,7 +1,6 @@
 /** What a column gets that an INSERT does not name, where that is known without DuckDB. */
 
 import { randomUUID } from 'node:crypto'
-import { wallMicros } from '../clock.ts'
 import type { Cell, Column } from '../journal/types.ts'
 import { cellOf } from './certain-cells.ts'
 import { lowerCase, tokenize } from './sql/tokens.ts'
@@ -9,8 +8,8 @@ import { constantOf } from './written-values.ts'
 
 export type ColumnDefault =
   | { readonly cell: Cell }
-  /** Another one each time. Undefined: DuckDB's to say in a session of this time zone. */
-  | { readonly make: (timeZone: string) => Cell | undefined }
+  /** Another one each time; `moment`: that of the row, microseconds since 1970. Undefined: DuckDB's to say in a session of this time zone. */
+  | { readonly make: (moment: bigint, timeZone: string) => Cell | undefined }
   | 'unknown'
 
 const moments = ['now', 'get_current_timestamp', 'transaction_timestamp', 'current_timestamp']
@@ -27,8 +26,8 @@ export function columnDefault(column: Column, sql: string): ColumnDefault {
   const name = /^(\w+)\(\)$/.exec(sql)?.[1] ?? (/^current_timestamp$/i.test(sql) ? sql : '')
   const isMoment = moments.includes(lowerCase(name))
   if (kind === 'UUID' && identifiers.includes(lowerCase(name))) return { make: () => randomUUID() }
-  if (kind === 'TIMESTAMPTZ' && isMoment) return { make: wallMicros }
+  if (kind === 'TIMESTAMPTZ' && isMoment) return { make: (moment) => moment }
   // It is the moment as the clocks of the session's time zone show it.
-  if (kind === 'TIMESTAMP' && isMoment) return { make: (timeZone) => (timeZone === 'UTC' ? wallMicros() : undefined) }
+  if (kind === 'TIMESTAMP' && isMoment) return { make: (moment, timeZone) => (timeZone === 'UTC' ? moment : undefined) }
   return 'unknown'
 }

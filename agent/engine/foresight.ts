@@ -13,7 +13,7 @@ import { FreeKeys } from './free-keys.ts'
 import type { ParentLocks } from './parent-locks.ts'
 import { cellText, keyedName } from './row-conflicts.ts'
 import { quoteIdentifier } from './sql/tokens.ts'
-import type { Transaction } from './transaction.ts'
+import type { Claim, Transaction } from './transaction.ts'
 
 /** Types of keys of which there are ranges, and their last value. */
 const largest: Readonly<Record<string, bigint>> = { INTEGER: (1n << 31n) - 1n, BIGINT: (1n << 63n) - 1n }
@@ -44,8 +44,8 @@ interface KnownParents {
 
 interface Known {
   readonly free: FreeKeys
-  /** Keys that were foreseen, and are neither there nor given back. */
-  readonly claimed: Set<bigint>
+  /** Keys that are foreseen to be there. */
+  readonly claimed: Map<bigint, Claim>
   /** In the order of the table's foreign keys. */
   readonly parents: readonly KnownParents[]
   look: Look | undefined
@@ -113,12 +113,7 @@ export class Foresight {
       void this.#lookFrom(info, known, key)
       isCertain = false
     }
-    if (!isCertain) return undefined
-    if (key !== 'none') {
-      known.free.take(key)
-      known.claimed.add(key)
-      transaction.claims.push({ table: info.table, key, wasFree: true })
-    }
+    if (!isCertain || (key !== 'none' && !this.#claim(transaction, info, known, key))) return undefined
     known.worth.hits++
     return seq
   }
@@ -131,12 +126,16 @@ export class Foresight {
     const key = keyOf(info, cells)
     // Of others nobody is foreseen to insert any.
     if (typeof key !== 'bigint') return true
-    const known = this.#known(info)
-    if (known.claimed.has(key)) return false
-    const wasFree = known.free.has(key)
-    known.free.take(key)
-    known.claimed.add(key)
-    transaction.claims.push({ table: info.table, key, wasFree })
+    return this.#claim(transaction, info, this.#known(info), key)
+  }
+
+  /** False: somebody has claimed it already, this transaction or another one. */
+  #claim(transaction: Transaction, { table }: TableInfo, { free, claimed }: Known, key: bigint): boolean {
+    if (claimed.has(key)) return false
+    const claim = { table, key, isFree: free.has(key) }
+    free.take(key)
+    claimed.set(key, claim)
+    transaction.claims.push(claim)
     return true
   }
 
@@ -168,7 +167,7 @@ export class Foresight {
       if (ranges !== 'any') for (const [first, last] of ranges) take(known, first, last)
       else {
         known.free.clear()
-        known.claimed.clear()
+        for (const claim of known.claimed.values()) claim.isFree = false
         if (known.look !== undefined) known.look.spoiled = true
       }
     }
@@ -176,18 +175,27 @@ export class Foresight {
     for (const { info, cells } of plainRows) if (!this.#options.locks.deletes(transaction, info.parents)) this.inserted(info, [cells], seq)
   }
 
-  /** DuckDB has been given its rows: their keys are its own affair, and are not given back. */
+  /** It has committed, or DuckDB has been given its rows: their keys are its own affair, and are not given back. */
   given({ claims }: Transaction): void {
-    for (const { table, key } of claims) this.#knownBefore(keyedName(table))?.claimed.delete(key)
+    for (const claim of claims) this.#unclaim(claim)
     claims.length = 0
   }
 
   /** The transaction was rolled back: keys of its that nobody else has inserted meanwhile are free again. */
   rolledBack({ claims }: Transaction): void {
-    for (const { table, key, wasFree } of claims) {
-      const known = this.#knownBefore(keyedName(table))
-      if (known?.claimed.delete(key) && wasFree) known.free.add(key, key)
+    for (const claim of claims) {
+      const known = this.#unclaim(claim)
+      if (claim.isFree) known?.free.add(claim.key, claim.key)
     }
+    claims.length = 0
+  }
+
+  /** Undefined: with another schema nothing is known any more. */
+  #unclaim(claim: Claim): Known | undefined {
+    const known = this.#knownBefore(keyedName(claim.table))
+    if (known?.claimed.get(claim.key) !== claim) return undefined
+    known.claimed.delete(claim.key)
+    return known
   }
 
   #known(info: TableInfo): Known {
@@ -195,7 +203,7 @@ export class Foresight {
     let known = this.#knownBefore(name)
     if (known === undefined) {
       const parents = info.parents.map((parent) => ({ deletions: this.#options.locks.deletions(parent), keys: new Map<string, number>() }))
-      known = { free: new FreeKeys(), claimed: new Set(), parents, look: undefined, worth: this.#worthOf(name) }
+      known = { free: new FreeKeys(), claimed: new Map(), parents, look: undefined, worth: this.#worthOf(name) }
       this.#tables.set(name, known)
     }
     return known
@@ -249,7 +257,7 @@ export class Foresight {
       if (look.spoiled || key >= end) return
       known.free.add(key + 1n, end)
       for (const [first, last] of look.taken) known.free.take(first, last)
-      for (const claimed of known.claimed) known.free.take(claimed)
+      for (const claimed of known.claimed.keys()) known.free.take(claimed)
     } catch (error) {
       this.#options.failed(messageOf(error))
     } finally {
@@ -266,9 +274,14 @@ export class Foresight {
 
 function take({ free, claimed, look }: Known, first: bigint, last = first): void {
   free.take(first, last)
-  if (first === last) claimed.delete(first)
-  else for (const key of claimed) if (key >= first && key <= last) claimed.delete(key)
+  if (first === last) withdraw(claimed.get(first))
+  else for (const [key, claim] of claimed) if (key >= first && key <= last) withdraw(claim)
   look?.taken.push([first, last])
+}
+
+/** Somebody has committed the key: it stays claimed for as long as it was, and is not free after that. */
+function withdraw(claim: Claim | undefined): void {
+  if (claim !== undefined) claim.isFree = false
 }
 
 /** 'none': the table has no key. Undefined: a key of which there are no ranges. */

@@ -4,6 +4,7 @@
  * where DuckDB casts it.
  */
 
+import { wallMicros } from '../clock.ts'
 import type { Cell } from '../journal/types.ts'
 import { columnIndex, type TableInfo } from './catalog.ts'
 import { cellOf } from './certain-cells.ts'
@@ -101,11 +102,17 @@ export function cellsOf(
 ): Cell[] | undefined {
   const cells: Cell[] = []
   const { columns } = info.table
+  // The same for all columns, as in DuckDB, where it is when the transaction began.
+  let moment: bigint | undefined
+  const made = (from: Extract<Source, { make: unknown }>) => {
+    if (!alone) return undefined
+    moment ??= wallMicros()
+    return from.make(moment, timeZone)
+  }
   for (let i = 0; i < columns.length; i++) {
     const column = columns[i] as (typeof columns)[number]
     const from = plan[i] as Source
-    const cell =
-      typeof from === 'number' ? cellOf(column, parameters[from]) : 'cell' in from ? from.cell : alone ? from.make(timeZone) : undefined
+    const cell = typeof from === 'number' ? cellOf(column, parameters[from]) : 'cell' in from ? from.cell : made(from)
     if (cell === null && !column.nullable) return undefined
     if (cell === undefined) return undefined
     cells.push(cell)

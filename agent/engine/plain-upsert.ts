@@ -13,8 +13,8 @@ export interface PlainUpsert {
   readonly row: WrittenRow
   /** Names of the columns of `ON CONFLICT (…)`, if it has any. */
   readonly target: readonly string[] | undefined
-  /** Names of the columns that it sets; undefined: all. */
-  readonly assigned: readonly string[] | undefined
+  /** Names of the columns that it sets; 'row': those of the row but the key's. */
+  readonly assigned: readonly string[] | 'row'
 }
 
 export function plainUpsert(statement: Statement): PlainUpsert | undefined {
@@ -22,7 +22,7 @@ export function plainUpsert(statement: Statement): PlainUpsert | undefined {
   const verbs = statement.tokens.slice(1, 4).map(({ text }) => text)
   if (verbs.join(' ') === 'or replace into') {
     const found = writtenRow(statement, 4)
-    return found?.rest.length === 0 ? { row: found.row, target: undefined, assigned: undefined } : undefined
+    return found?.rest.length === 0 ? { row: found.row, target: undefined, assigned: 'row' } : undefined
   }
   const found = verbs[0] === 'into' ? writtenRow(statement, 2) : undefined
   if (found === undefined || found.rest[0]?.text !== 'on' || found.rest[1]?.text !== 'conflict') return undefined
@@ -66,15 +66,19 @@ export function planUpsert(upsert: PlainUpsert, info: TableInfo): InsertPlan | u
   return known.plan
 }
 
-function isWhole({ target, assigned }: PlainUpsert, info: TableInfo): boolean {
+function isWhole({ row, target, assigned }: PlainUpsert, info: TableInfo): boolean {
   const { table, checked, indexed, referenced, parents } = info
   const { columns, primaryKey } = table
   if (checked || indexed || referenced || parents.length > 0 || primaryKey.length === 0 || primaryKey.length === columns.length)
     return false
   const rest = columns.flatMap((_, i) => (primaryKey.includes(i) ? [] : [i]))
-  const names = (given: readonly string[] | undefined, wanted: readonly number[]) =>
-    given === undefined || (given.length === wanted.length && wanted.every((i) => given.some((name) => columnIndex(table, name) === i)))
-  return primaryKey.every((i) => keyKinds.has(columns[i]!.type.kind)) && names(target, primaryKey) && names(assigned, rest)
+  const has = (names: readonly string[], wanted: readonly number[]) =>
+    wanted.every((i) => names.some((name) => columnIndex(table, name) === i))
+  const isKey = target === undefined || (target.length === primaryKey.length && has(target, primaryKey))
+  // A column that OR REPLACE does not name stays as it is.
+  const setsAll =
+    assigned === 'row' ? row.columns === undefined || has(row.columns, rest) : assigned.length === rest.length && has(assigned, rest)
+  return isKey && setsAll && primaryKey.every((i) => keyKinds.has(columns[i]!.type.kind))
 }
 
 /** What stands behind the rows of an INSERT that are such. */

@@ -4,7 +4,7 @@
  * Here the later one gets 40001. By key, or by table where a transaction has changed very many rows.
  */
 
-import type { Cell, Change, Table } from '../journal/types.ts'
+import type { Cell, Change, Rows, Table } from '../journal/types.ts'
 import { SqlError } from './sql-error.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -66,7 +66,12 @@ function shownName(keyed: string): string {
 /** The text of the key of a row that was changed or deleted: two rows of a table have two. */
 export function keyOf({ kind, table, rows }: RowChange, row: number): string {
   if (kind === 'delete') return rows.columns.map((column) => cellText(column[row] as Cell)).join('\0')
-  return table.primaryKey.map((i) => cellText(rows.columns[i]?.[row] as Cell)).join('\0')
+  return rowKey(table, rows, row)
+}
+
+/** The same of whole rows. */
+export function rowKey({ primaryKey }: Table, rows: Rows, row: number): string {
+  return primaryKey.map((i) => cellText(rows.columns[i]?.[row] as Cell)).join('\0')
 }
 
 type RowChange = Extract<Change, { kind: 'update' | 'upsert' | 'delete' }>

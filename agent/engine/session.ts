@@ -99,14 +99,14 @@ export class Session implements BackendSession {
         sink.empty()
       }
       for (const [i, { text, tokens }] of statements.entries()) {
-        const answer = await this.#answer(this.#read(text, tokens), sink)
+        const answer = await this.#perform(this.#read(text, tokens), [], sink)
         const last = i === statements.length - 1
         // A streamed answer is read inside its transaction; every other one is told only after the commit it belongs to.
         if (answer instanceof StreamedRows) await sink.rows(answer)
         if (last || !this.#block.isOpen) await this.#block.commitImplicit()
         if (last) await this.#settle(true)
         if (typeof answer === 'string') sink.complete(answer)
-        else if (answer instanceof Foreseen) sink.foreseen(answer.tag, answer.seq)
+        else if (answer instanceof Foreseen) this.#tell(answer, sink)
         else if (!(answer instanceof StreamedRows)) await sink.rows(answer)
       }
     })
@@ -168,10 +168,15 @@ export class Session implements BackendSession {
       if (syncFollows && !(answer instanceof StreamedRows)) await this.#block.commitImplicit()
       if (isRows(answer)) return answer
       if (typeof answer === 'string') sink.complete(answer)
-      else if (this.#block.isOpen) sink.foreseen(answer.tag, answer.seq)
-      else sink.complete(answer.tag)
+      else this.#tell(answer, sink)
       return undefined
     })
+  }
+
+  /** Once it is committed, the tag tells of that. */
+  #tell({ tag, seq }: Foreseen, sink: StatementSink): void {
+    if (this.#block.isOpen) sink.foreseen(tag, seq)
+    else sink.complete(tag)
   }
 
   forget(): void {} // executor.ts keeps what is prepared, by its text.
@@ -255,17 +260,11 @@ export class Session implements BackendSession {
     else if (this.#client.readonly) throw readOnlyError()
   }
 
-  /** One statement of a string, whose values stand in it. */
-  async #answer(statement: Statement, sink: StatementSink): Promise<Answer | Foreseen> {
-    await this.#stream?.buffer()
-    this.#refuse(statement)
-    return (await this.#foreseen.written(statement, !this.#several)) ?? this.#dispatch(statement, [], sink)
-  }
-
   async #perform(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer | Foreseen> {
     await this.#stream?.buffer()
     this.#refuse(statement)
-    return this.#dispatch(statement, parameters, sink)
+    const foreseen = parameters.length === 0 ? await this.#foreseen.written(statement, !this.#several) : undefined
+    return foreseen ?? this.#dispatch(statement, parameters, sink)
   }
 
   /** The same for what is known to be accepted, with no rows on their way. */

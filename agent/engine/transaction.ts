@@ -28,6 +28,14 @@ export interface HeldStatement {
   run(): Promise<void>
 }
 
+/** A key that nobody else is foreseen to insert while this stands; only the end of its transaction takes it away. */
+export interface Claim {
+  readonly table: Table
+  readonly key: bigint
+  /** Nobody has it but by this claim: it is free again after a rollback. */
+  isFree: boolean
+}
+
 export class Transaction {
   readonly pass: Pass = { mode: 'none' }
   /** True for BEGIN … COMMIT; false for one that a single statement or an extended-query cycle needs. */
@@ -47,8 +55,8 @@ export class Transaction {
   readonly inserted = new Map<string, InsertedKeys>()
   /** Plain rows that DuckDB has taken, all columns. */
   readonly plainRows: { readonly info: TableInfo; readonly cells: readonly Cell[] }[] = []
-  /** Keys that it was foreseen to insert (foresight.ts), or to have after it; `wasFree`: no row had them before. */
-  readonly claims: { readonly table: Table; readonly key: bigint; readonly wasFree: boolean }[] = []
+  /** Keys that it was foreseen to have inserted, or put rows to, when it commits (foresight.ts). */
+  readonly claims: Claim[] = []
   /** DuckDB was told that it only reads. */
   readonly readOnly: boolean
   /** DuckDB has been told of changes, or of what may be some: only there can it be committed. */

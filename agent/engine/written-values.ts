@@ -55,6 +55,8 @@ function updatedValues(statement: Extract<Statement, { kind: 'update' }>): reado
   for (const [column, equals, ...value] of [...separated(tokensOf(tokens, set), 0), tokensOf(tokens, where)]) {
     if (column === undefined || equals?.text !== '=') return undefined
     const isSum = value.length > 2 && (value[1]?.text === '+' || value[1]?.text === '-')
+    // What DuckDB makes of a number and a text is its own affair.
+    if (isSum && value.at(-1)?.kind !== 'number') return undefined
     values.push(isSum ? value.slice(2) : value)
   }
   return values
@@ -88,13 +90,13 @@ export function constantOf(text: string, tokens: readonly Token[]): Parameter | 
       return first.kind === 'word' && second !== undefined && isText(second) ? typed(first.text, second.text) : undefined
     case 4:
       // '…'::timestamp
-      return isText(first) && second?.text === ':' && third?.text === ':' && fourth?.kind === 'word'
-        ? typed(fourth.text, first.text)
-        : undefined
+      if (!isText(first) || second?.text !== ':' || third?.text !== ':' || second.end !== third.start) return undefined
+      return fourth?.kind === 'word' ? typed(fourth.text, first.text) : undefined
     case 6:
       // CAST('…' AS type)
-      if (first.text !== 'cast' || second?.text !== '(' || !isText(third) || fourth?.text !== 'as' || fifth === undefined) return undefined
-      return typed(lowerCase(fifth.text), (third as Token).text)
+      if (first.kind !== 'word' || first.text !== 'cast' || second?.text !== '(' || !isText(third) || fourth?.text !== 'as')
+        return undefined
+      return fifth?.kind === 'word' || fifth?.kind === 'quoted' ? typed(lowerCase(fifth.text), (third as Token).text) : undefined
     default:
       return undefined
   }

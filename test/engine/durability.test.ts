@@ -72,6 +72,8 @@ const writes: [string, (client: pg.Client) => Promise<unknown>][] = [
   ['an INSERT', (client) => client.query("INSERT INTO t VALUES (1, 'x')")],
   ['an INSERT by the write buffer', (client) => client.query('INSERT INTO t VALUES ($1, $2)', [1, 'x'])],
   ['COMMIT', (client) => client.query("BEGIN; INSERT INTO t VALUES (1, 'x'); COMMIT")],
+  ['an upsert', (client) => client.query('INSERT OR REPLACE INTO t VALUES ($1, $2)', [1, 'x'])],
+  ['an upsert with its values in the text', (client) => client.query("INSERT OR REPLACE INTO t VALUES (1, 'x')")],
 ]
 
 for (const who of callers) {

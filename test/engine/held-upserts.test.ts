@@ -33,7 +33,7 @@ test('what is a plain upsert, and what is not', () => {
     assigned: ['B'],
   })
   const whole = { row: { columns: undefined, parameters: [0, 1] }, target: undefined }
-  assert.equal(shape('insert or replace into s.t values ($1, $2)'), { ...whole, assigned: undefined })
+  assert.equal(shape('insert or replace into s.t values ($1, $2)'), { ...whole, assigned: 'row' })
   assert.equal(shape('INSERT INTO t VALUES ($1, $2) ON CONFLICT DO UPDATE SET a = excluded.a, b = excluded.b'), {
     ...whole,
     assigned: ['a', 'b'],
@@ -78,6 +78,61 @@ test('many clients’ upserts share transactions of DuckDB’s; all they were to
     live,
     Array.from({ length: clientCount * 10 }, (_, id) => row(id)),
   )
+  await rig.restart()
+  assert.equal(await state(), live)
+})
+
+test('what OR REPLACE does not name stays as it is', async () => {
+  const [client] = rig.clients as [pg.Client]
+  await client.query('CREATE TABLE parts (id INTEGER PRIMARY KEY, a VARCHAR, b INTEGER DEFAULT 7)')
+  await client.query("INSERT INTO parts VALUES (1, 'a', 1)")
+  await client.query("INSERT OR REPLACE INTO parts (id, a) VALUES (1, 'z')")
+  await client.query('INSERT OR REPLACE INTO parts (a, id) VALUES ($1, $2)', ['new', 2])
+  await client.query("INSERT OR REPLACE INTO parts (b, id, a) VALUES (3, 3, 'all')")
+  assert.equal(await rowsOf(client, 'SELECT * FROM parts ORDER BY id'), [
+    ['1', 'z', '1'],
+    ['2', 'new', '7'],
+    ['3', 'all', '3'],
+  ])
+})
+
+test('an insert and an upsert of one key are in no group together, whoever has forgotten that the key was claimed', async () => {
+  const [a, b, c, d] = rig.clients as [pg.Client, pg.Client, pg.Client, pg.Client]
+  await c.query(`CREATE TABLE claimed (${columns})`)
+  const insert = (client: pg.Client, id: number) =>
+    run(client, 'INSERT INTO claimed (id, quantity, note) VALUES ($1, $2, $3)', id, 2, 'inserted')
+  const put = (client: pg.Client, id: number) => run(client, upsert('claimed'), id, 1, 'put')
+  const known = (id: number) => rig.untilKnown(b, () => insert(b, id + random.int(1, 1_000_000)))
+  for (let base = 0; base < 40_000_000; base += 10_000_000) {
+    await known(base)
+    // An upsert is held; a statement of many rows around its key, or a COPY-like one, says nothing about that key.
+    await a.query('BEGIN')
+    await put(a, base + 5_000_555)
+    await c.query(`INSERT INTO claimed SELECT ${base} + 5000000 + i * 10, 0, NULL, 0 FROM range(1, 101) r(i)`)
+    await b.query('BEGIN')
+    const taken = await codeOf(insert(b, base + 5_000_555))
+    await d.query('BEGIN')
+    await put(d, base + 9_000_000)
+    const ends = await Promise.all([d, a, b].map((client) => codeOf(client.query('COMMIT'))))
+    // Either is first; if the insert was, the upsert has changed it.
+    assert.equal(ends.slice(0, 2), [undefined, undefined])
+    assert.ok(taken === undefined || taken === '23505', `${taken}`)
+    assert.equal(await rowsOf(c, `SELECT quantity, note FROM claimed WHERE id = ${base + 5_000_555}`), [['1', 'put']])
+    // An insert is held; somebody else inserts the key and deletes it again.
+    await a.query('BEGIN')
+    await insert(a, base + 6_000_000)
+    await insert(c, base + 6_000_000)
+    await c.query('DELETE FROM claimed WHERE id = $1', [base + 6_000_000])
+    await b.query('BEGIN')
+    await put(b, base + 6_000_000)
+    await d.query('BEGIN')
+    await put(d, base + 9_000_001)
+    assert.equal(await Promise.all([d, b].map((client) => codeOf(client.query('COMMIT')))), [undefined, undefined])
+    await codeOf(a.query('COMMIT'))
+    assert.is((await rowsOf(c, `SELECT note FROM claimed WHERE id = ${base + 6_000_000}`)).length, 1)
+  }
+  const state = () => rowsOf(rig.clients[0] as pg.Client, 'SELECT * FROM claimed ORDER BY id')
+  const live = await state()
   await rig.restart()
   assert.equal(await state(), live)
 })
