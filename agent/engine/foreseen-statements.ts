@@ -3,6 +3,7 @@
  * key (held-statements.ts); with bound parameters, or with their values in the text (written-values.ts).
  */
 
+import { systemClock } from '../clock.ts'
 import type { Foreseen } from './answer.ts'
 import type { Block } from './block.ts'
 import type { TableInfo } from './catalog.ts'
@@ -13,6 +14,7 @@ import type { Parameter } from './pgwire/backend.ts'
 import { plainInsert } from './plain-insert.ts'
 import { plainUpsert } from './plain-upsert.ts'
 import type { Prepared } from './preparation.ts'
+import { RowConflict } from './row-conflicts.ts'
 import type { SessionContext } from './session-context.ts'
 import type { Settings } from './settings.ts'
 import { parseStatement, type QualifiedName, type Statement } from './sql/statement.ts'
@@ -23,6 +25,10 @@ import { withParameters } from './written-values.ts'
 /** Statements with values in their text that are kept, with parameters in their place: a program writes a few. */
 const mostWritten = 64
 
+/** How long a statement by itself gives way to others that change the same row, and how long before each attempt, ms. */
+const patience = 5_000
+const pause = 1
+
 interface ForeseenStatementsOptions {
   readonly context: SessionContext
   readonly executor: Executor
@@ -32,6 +38,8 @@ interface ForeseenStatementsOptions {
   /** Whether a name can only mean a table that all see, which the user may change. */
   writesPlainly(): boolean
   prepare(statement: Statement): Promise<Prepared>
+  /** Of whatever stops the statement. */
+  signal(): AbortSignal | undefined
 }
 
 export class ForeseenStatements {
@@ -63,9 +71,34 @@ export class ForeseenStatements {
     const { statement, insert, upsert } = query
     if (statement !== undefined && parameters.length === 0) return this.written(statement, isLast)
     if (statement === undefined || block.schemaChanged || !(isLast || block.isOpen) || !writesPlainly()) return undefined
-    if (insert !== undefined) return this.#inserts.long(query, parameters, !block.isOpen && isLast)
-    if (statement.kind === 'update') return this.#held.update(statement, parameters)
-    return statement.kind === 'insert' && upsert !== undefined ? this.#held.upsert(statement, upsert, parameters) : undefined
+    const isAlone = isLast && !block.isOpen
+    if (insert !== undefined) return this.#inserts.long(query, parameters, isAlone)
+    const held =
+      statement.kind === 'update'
+        ? () => this.#held.update(statement, parameters)
+        : statement.kind === 'insert' && upsert !== undefined
+          ? () => this.#held.upsert(statement, upsert, parameters)
+          : undefined
+    return isAlone && held !== undefined ? this.#alone(held) : held?.()
+  }
+
+  /** By itself it has seen nothing that would have to be as it was: where another such statement was first to change the row, it is done anew. */
+  async #alone(held: () => Promise<string | Foreseen | undefined>): Promise<string | undefined> {
+    const { block, signal } = this.#options
+    const end = performance.now() + patience
+    for (;;) {
+      try {
+        const answer = await held()
+        if (answer === undefined) return undefined
+        await block.commitImplicit()
+        return typeof answer === 'string' ? answer : answer.tag
+      } catch (error) {
+        if (!(error instanceof RowConflict && error.isBrief) || performance.now() > end) throw error
+        await block.rollback()
+        await systemClock.sleep(pause)
+        signal()?.throwIfAborted()
+      }
+    }
   }
 
   /** The same for a statement whose values stand in its text. */

@@ -11,6 +11,17 @@ import type { Transaction } from './transaction.ts'
 /** A transaction that changes more rows of a table than this counts as changing all of them. */
 const mostKeys = 10_000
 
+/** 40001: another transaction has changed the same row, or is about to. */
+export class RowConflict extends SqlError {
+  /** The other one is over, or will be at once: it was a statement by itself. */
+  readonly isBrief: boolean
+
+  constructor(message: string, isBrief: boolean) {
+    super('40001', message, { hint: 'try again' })
+    this.isBrief = isBrief
+  }
+}
+
 /** Keys of the rows that were there before and that a transaction changed or deleted, by table. */
 export class WrittenRows {
   #keys = new Map<string, Set<string> | 'all'>()
@@ -107,7 +118,7 @@ export class RowConflicts {
     for (const { seq, written } of this.#recent) {
       const table = seq > transaction.startSeq ? written.sharedWith(transaction.written) : undefined
       if (table === undefined) continue
-      throw new SqlError('40001', `another transaction has changed the same row of ${table}`, { hint: 'try again' })
+      throw new RowConflict(`another transaction has changed the same row of ${table}`, true)
     }
   }
 
@@ -122,7 +133,7 @@ export class RowConflicts {
     const name = keyedName(table)
     for (const other of this.#open) {
       if (other === transaction || !other.written.has(name, key)) continue
-      throw new SqlError('40001', `another transaction changes the same row of ${shownName(name)}`, { hint: 'try again' })
+      throw new RowConflict(`another transaction changes the same row of ${shownName(name)}`, !other.explicit)
     }
   }
 

@@ -68,6 +68,7 @@ export class Session implements BackendSession {
       // A table of the name may be a temporary one; and whoever may only read is refused in one place.
       writesPlainly: () => !this.#temporaries.any && !client.readonly,
       prepare: (statement) => this.#prepare(statement, []),
+      signal: () => this.#interruption.signal,
     })
     this.#presence = new Presence({
       client,

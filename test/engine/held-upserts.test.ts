@@ -144,6 +144,29 @@ test('an insert and an upsert of one key are in no group together, whoever has f
   assert.match(rig.engine.output(), '"refused":[]')
 })
 
+test('of many clients that put the same rows, each by itself, none is refused', async () => {
+  await rig.engine.sql(`CREATE TABLE hot (${columns})`)
+  await Promise.all(
+    rig.clients.map(async (client, i) => {
+      for (let n = 0; n < 40; n++) {
+        if (n % 2 === 0) await run(client, upsert('hot'), random.int(0, 2), i * 100 + n, 'hot')
+        else await client.query(`INSERT OR REPLACE INTO hot VALUES (${random.int(0, 2)}, ${i * 100 + n}, 'hot', 1)`)
+      }
+    }),
+  )
+  // A transaction that stays open is not waited for.
+  const [first, second] = rig.clients as [pg.Client, pg.Client]
+  await first.query('BEGIN')
+  await run(first, upsert('hot'), 0, -1, 'first')
+  assert.is(await codeOf(run(second, upsert('hot'), 0, -2, 'second')), '40001')
+  await first.query('COMMIT')
+  const state = () => rowsOf(rig.clients[0] as pg.Client, 'SELECT * FROM hot ORDER BY id')
+  const live = await state()
+  assert.equal([live.length, live[0]?.[2]], [3, 'first'])
+  await rig.restart()
+  assert.equal(await state(), live)
+})
+
 /** One statement about a row of `table`. */
 function statement(random: Random, table: string, id: number, n: number): { text: string; values: unknown[] } {
   return random.pick([
