@@ -3,6 +3,7 @@
 import { type DuckDBAppender, DuckDBDataChunk, type DuckDBType, type DuckDBValue } from '@duckdb/node-api'
 import { bytesOf, type Cell, type Rows } from '../journal/types.ts'
 import { forChunks, type StagedRows } from './duckdb-packed.ts'
+import './duckdb-union.ts'
 import { cellWriter, chunkRows, columnType, identity } from './duckdb-values.ts'
 
 /** Of rows that wait for others: DuckDB is to hold them, not V8. */

@@ -1,4 +1,4 @@
-// What an appender could not write is gone with it (R4): DuckDB tries again when the object is collected as garbage.
+// What an appender could not write is gone with it (R4): DuckDB tries again when the object is collected as garbage. What it writes is what it was given.
 
 import path from 'node:path'
 import { setFlagsFromString } from 'node:v8'
@@ -46,6 +46,30 @@ async function append(connection: Connection, rows: Rows, flush: boolean): Promi
     await connection.run('ROLLBACK')
   }
 }
+
+test('a value of a UNION that is NULL is NULL, also inside of others', async () => {
+  const connection = await open()
+  await connection.run('CREATE TABLE t (id INTEGER, v UNION(n INTEGER, t VARCHAR), list UNION(n INTEGER, t VARCHAR)[])')
+  const appender = await connection.appender('main', 't', 'd')
+  const value = { tag: 't', value: 'x' }
+  appender.append({
+    count: 4,
+    columns: [
+      [1, 2, 3, 4],
+      [null, value, { tag: 'n', value: null }, null],
+      [[null, value], null, [value, null], []],
+    ],
+  })
+  appender.flush()
+  appender.close()
+  assert.equal(await connection.all('SELECT v IS NULL, union_tag(v)::VARCHAR, [x IS NULL FOR x IN list] FROM t ORDER BY id'), [
+    [true, null, [true, false]],
+    [false, 't', null],
+    [false, 'n', [false, true]],
+    [true, null, []],
+  ])
+  connection.close()
+})
 
 for (const [what, flush] of [
   ['whose flush has failed', true],
