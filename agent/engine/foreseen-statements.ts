@@ -25,9 +25,11 @@ import { withParameters } from './written-values.ts'
 /** Statements with values in their text that are kept, with parameters in their place: a program writes a few. */
 const mostWritten = 64
 
-/** How long a statement by itself gives way to others that change the same row, and how long before each attempt, ms. */
+/** How long a statement by itself gives way to others that change the same row, ms. */
 const patience = 5_000
-const pause = 1
+/** ms before another attempt; they double. */
+const firstPause = 1
+const longestPause = 16
 
 interface ForeseenStatementsOptions {
   readonly context: SessionContext
@@ -75,18 +77,18 @@ export class ForeseenStatements {
     if (insert !== undefined) return this.#inserts.long(query, parameters, isAlone)
     const held =
       statement.kind === 'update'
-        ? () => this.#held.update(statement, parameters)
+        ? () => this.#held.update(statement, parameters, isAlone)
         : statement.kind === 'insert' && upsert !== undefined
-          ? () => this.#held.upsert(statement, upsert, parameters)
+          ? () => this.#held.upsert(statement, upsert, parameters, isAlone)
           : undefined
     return isAlone && held !== undefined ? this.#alone(held) : held?.()
   }
 
   /** By itself it has seen nothing that would have to be as it was: where another such statement was first to change the row, it is done anew. */
   async #alone(held: () => Promise<string | Foreseen | undefined>): Promise<string | undefined> {
-    const { block, signal } = this.#options
-    const end = performance.now() + patience
-    for (;;) {
+    const { block, signal, settings } = this.#options
+    const end = performance.now() + Math.min(patience, settings.timeout('lock_timeout') || patience)
+    for (let pause = firstPause; ; pause = Math.min(2 * pause, longestPause)) {
       try {
         const answer = await held()
         if (answer === undefined) return undefined
@@ -95,7 +97,8 @@ export class ForeseenStatements {
       } catch (error) {
         if (!(error instanceof RowConflict && error.isBrief) || performance.now() > end) throw error
         await block.rollback()
-        await systemClock.sleep(pause)
+        // Not all at the same moment: the first of them is in the way of the others again.
+        await systemClock.sleep(pause * (0.5 + Math.random()))
         signal()?.throwIfAborted()
       }
     }

@@ -73,8 +73,8 @@ export class HeldStatements {
     return new Foreseen('INSERT 0 1', seq)
   }
 
-  /** Undefined: DuckDB is to be told. Throws SqlError. */
-  async upsert(statement: Insert, upsert: PlainUpsert, parameters: readonly Parameter[]): Promise<Foreseen | undefined> {
+  /** `alone`: it is committed as soon as it is held. Undefined: DuckDB is to be told. Throws SqlError. */
+  async upsert(statement: Insert, upsert: PlainUpsert, parameters: readonly Parameter[], alone: boolean): Promise<Foreseen | undefined> {
     const { block, context, settings, table: tableOf } = this.#options
     const transaction = await block.forHolding()
     // What DuckDB has begun has a snapshot, in which the row may be another one, or none.
@@ -99,12 +99,13 @@ export class HeldStatements {
       change,
       run: async () => void (await captureInsert(this.#capture(transaction), statement, info, typed)),
     })
+    transaction.isBrief = alone
     transaction.known.set(keyedName(table), key, cells)
     return new Foreseen('INSERT 0 1', 0)
   }
 
-  /** Undefined: DuckDB is to be told. Throws SqlError. */
-  async update(statement: Update, parameters: readonly Parameter[]): Promise<string | Foreseen | undefined> {
+  /** The same. */
+  async update(statement: Update, parameters: readonly Parameter[], alone: boolean): Promise<string | Foreseen | undefined> {
     const { block, context, table: tableOf } = this.#options
     const transaction = await block.forHolding()
     if (transaction === undefined || transaction.changing) return undefined
@@ -134,6 +135,7 @@ export class HeldStatements {
         if (count !== 1) throw new SqlError('40001', `another transaction has changed the same row of ${table.name}`, { hint: 'try again' })
       },
     })
+    transaction.isBrief = alone
     transaction.known.set(keyedName(table), simple.key, after)
     // What was read may be of a commit that has no seq yet.
     return known === undefined ? 'UPDATE 1' : new Foreseen('UPDATE 1', context.images.seqOf(known))

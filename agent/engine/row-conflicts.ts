@@ -13,7 +13,7 @@ const mostKeys = 10_000
 
 /** 40001: another transaction has changed the same row, or is about to. */
 export class RowConflict extends SqlError {
-  /** The other one is over, or will be at once: it was a statement by itself. */
+  /** The other one is over, or will be at once. */
   readonly isBrief: boolean
 
   constructor(message: string, isBrief: boolean) {
@@ -133,7 +133,7 @@ export class RowConflicts {
     const name = keyedName(table)
     for (const other of this.#open) {
       if (other === transaction || !other.written.has(name, key)) continue
-      throw new RowConflict(`another transaction changes the same row of ${shownName(name)}`, !other.explicit)
+      throw new RowConflict(`another transaction changes the same row of ${shownName(name)}`, other.isBrief)
     }
   }
 

@@ -218,7 +218,8 @@ export class Session implements BackendSession {
 
   async close(): Promise<void> {
     this.#presence.close()
-    await this.#stream?.close()
+    // Others wait for what it holds, however that ends.
+    await this.#stream?.close().finally(() => this.#block.rollback())
     await this.#block.rollback()
     this.#context.presences.delete(this.#presence)
     this.#executor.forget()

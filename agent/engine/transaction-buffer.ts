@@ -79,8 +79,11 @@ export class TransactionBuffer {
 
   async #commitPart(all: readonly Entry[]): Promise<void> {
     const { together, apart } = parted(all)
-    await this.#commitTogether(together)
-    for (const entry of apart) entry.resolve(undefined)
+    try {
+      await this.#commitTogether(together)
+    } finally {
+      for (const entry of apart) entry.resolve(undefined)
+    }
   }
 
   async #commitTogether(all: readonly Entry[]): Promise<void> {

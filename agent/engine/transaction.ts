@@ -57,6 +57,8 @@ export class Transaction {
   readonly plainRows: { readonly info: TableInfo; readonly cells: readonly Cell[] }[] = []
   /** Keys that it was foreseen to have inserted, or put rows to, when it commits (foresight.ts). */
   readonly claims: Claim[] = []
+  /** A statement by itself, which has done all that it does: its commit follows at once. */
+  isBrief = false
   /** DuckDB was told that it only reads. */
   readonly readOnly: boolean
   /** DuckDB has been told of changes, or of what may be some: only there can it be committed. */

@@ -113,17 +113,17 @@ function assertOrders(rows: ReadonlyMap<number, number>, told: ReadonlySet<numbe
 
 /**
  * An engine starts on what is left and has everything; a database file that the cut has damaged, in a checkpoint, is replaced as the agent does
- * it. The engine lives on until `end` has returned. `log`: records it.
+ * it. The engine lives on until `end` has returned. `log`: records it. `earlier`: the cut that its life began with, which may have damaged the file as well.
  */
 export async function assertEngineHolds(
   cut: Cut,
   told: readonly Told[],
   { refused }: Pick<Engines, 'refused'>,
-  options: { log?: string; end?: (engine: TestEngine) => Promise<void> } = {},
+  options: { log?: string; end?: (engine: TestEngine) => Promise<void>; earlier?: Cut } = {},
 ): Promise<'served' | 'restored'> {
   const engine = await TestEngine.prepare({ data: path.join(cut.root, 'data') })
   if (options.log !== undefined) engine.env = faultEnvironment({ role: 'engine', record: { log: options.log, database: engine.database } })
-  const mayBeDamaged = cut.description.includes(`\n${path.basename(engine.database)}: `)
+  const mayBeDamaged = [cut, options.earlier].some((each) => each?.description.includes(`\n${path.basename(engine.database)}: `))
   try {
     let result: 'served' | 'restored' = 'served'
     try {
