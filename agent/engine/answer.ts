@@ -1,6 +1,6 @@
 /** What a statement answers, before the wire has it. */
 
-import type { RowStream } from './pgwire/backend.ts'
+import type { RowStream, StatementSink } from './pgwire/backend.ts'
 
 /** Rows, or a tag. */
 export type Answer = RowStream | string
@@ -18,4 +18,11 @@ export class Foreseen {
 
 export function isRows(answer: Answer | Foreseen): answer is RowStream {
   return typeof answer !== 'string' && !(answer instanceof Foreseen)
+}
+
+/** `isOpen`: its transaction is; once that is committed, the tag tells of it. */
+export function tell(answer: string | Foreseen, sink: StatementSink, isOpen: boolean): void {
+  if (typeof answer === 'string') sink.complete(answer)
+  else if (isOpen) sink.foreseen(answer.tag, answer.seq)
+  else sink.complete(answer.tag)
 }

@@ -43,6 +43,11 @@ export function columnIndex({ columns }: Table, name: string): number {
   return columns.findIndex((column) => lowerCase(column.name) === wanted)
 }
 
+/** Indexes in `table.columns` of those that are not of the primary key. */
+export function besideKey({ columns, primaryKey }: Table): number[] {
+  return [...columns.keys()].filter((i) => !primaryKey.includes(i))
+}
+
 /** Kinds of what has a name, as DuckDB's functions are called that list them. */
 const objectKinds = ['table', 'view', 'sequence', 'index', 'type', 'function'] as const
 export type ObjectKind = (typeof objectKinds)[number]

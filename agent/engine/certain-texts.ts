@@ -1,7 +1,7 @@
 /** Texts whose meaning is beyond doubt: what DuckDB's own cast into a column would make of them is known here. */
 
 import { dateExists, daysOf } from '../calendar.ts'
-import type { Cell, ColumnType } from '../journal/types.ts'
+import { type Cell, type ColumnType, uuidCell } from '../journal/types.ts'
 import { isWhole, nearestFloat, wholeCell } from './certain-numbers.ts'
 
 type Enum = Extract<ColumnType, { kind: 'ENUM' }>
@@ -90,8 +90,7 @@ function labelsOf(type: Enum): ReadonlySet<string> {
 /** With its dashes, or without any, as some drivers print it. */
 function uuid(text: string): string | undefined {
   if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return text.toLowerCase()
-  if (!/^[0-9a-f]{32}$/i.test(text)) return undefined
-  return text.toLowerCase().replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, '$1-$2-$3-$4-$5')
+  return /^[0-9a-f]{32}$/i.test(text) ? uuidCell(text.toLowerCase()) : undefined
 }
 
 /** Microseconds since 1970 of a UTC date (YYYY-MM-DD) and time (HH:MM:SS) that exist, from the year 1000 on. */

@@ -82,10 +82,11 @@ export class ColumnLists {
   #free: readonly number[]
 
   constructor(columns: readonly Column[]) {
-    const free = columns.flatMap((column, i) => (formOf(column)?.isFree ? [i] : []))
+    const forms = columns.map(formOf)
+    const free = forms.flatMap((form, i) => (form?.isFree ? [i] : []))
     this.#free = free
     this.#lists = columns.map((column, i) => {
-      const form = formOf(column)
+      const form = forms[i]
       if (form === undefined) return listed(column, i)
       return separated(column, i, form, form.isFree ? `$${columns.length + free.indexOf(i) + 1}::VARCHAR` : "','")
     })

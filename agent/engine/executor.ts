@@ -4,6 +4,7 @@ import type { ColumnType } from '../journal/types.ts'
 import type { Analysts } from './analysts.ts'
 import type { Connection, PreparedStatement, Result, StatementType } from './duckdb.ts'
 import type { Interruption } from './interruption.ts'
+import { LastUsed } from './last-used.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import type { StatementSlots } from './slots.ts'
 import { tokenize } from './sql/tokens.ts'
@@ -41,7 +42,7 @@ interface RunOptions {
 
 export class Executor {
   readonly connection: Connection
-  #kept = new Map<string, Kept>()
+  #kept = new LastUsed<string, Kept>(keptStatements, ({ statement }) => statement.close())
   /** Version of the catalog that they were prepared with. */
   #schema: number | undefined
 
@@ -59,18 +60,9 @@ export class Executor {
   /** Prepared, with its parameters in the client's order; kept for the next time. */
   async prepare(sql: string): Promise<Kept> {
     const known = this.#kept.get(sql)
-    if (known !== undefined) {
-      this.#kept.delete(sql)
-      this.#kept.set(sql, known)
-      return known
-    }
+    if (known !== undefined) return known
     const kept = await this.#prepareNew(sql)
     this.#kept.set(sql, kept)
-    if (this.#kept.size > keptStatements) {
-      const [oldest, { statement }] = this.#kept.entries().next().value as [string, Kept]
-      this.#kept.delete(oldest)
-      statement.close()
-    }
     return kept
   }
 

@@ -10,6 +10,7 @@ import type { TableInfo } from './catalog.ts'
 import type { Executor } from './executor.ts'
 import { HeldStatements } from './held-statements.ts'
 import { InsertWays } from './insert-ways.ts'
+import { LastUsed } from './last-used.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { plainInsert } from './plain-insert.ts'
 import { plainUpsert } from './plain-upsert.ts'
@@ -48,8 +49,8 @@ export class ForeseenStatements {
   #options: ForeseenStatementsOptions
   #inserts: InsertWays
   #held: HeldStatements
-  /** By their text; the one used last at the end. */
-  #written = new Map<string, Prepared>()
+  /** By their text. */
+  #written = new LastUsed<string, Prepared>(mostWritten)
 
   constructor(options: ForeseenStatementsOptions) {
     this.#options = options
@@ -115,12 +116,10 @@ export class ForeseenStatements {
 
   /** DuckDB has read it, and found nothing wrong; else undefined: it will say of the statement as it was written what is. */
   async #withParameters(text: string): Promise<Prepared | undefined> {
-    const query = this.#written.get(text) ?? (await this.#prepare(parseStatement(text, tokenize(text))))
-    if (query === undefined) return undefined
-    this.#written.delete(text)
-    this.#written.set(text, query)
-    const [oldest] = this.#written.keys()
-    if (this.#written.size > mostWritten && oldest !== undefined) this.#written.delete(oldest)
+    const known = this.#written.get(text)
+    if (known !== undefined) return known
+    const query = await this.#prepare(parseStatement(text, tokenize(text)))
+    if (query !== undefined) this.#written.set(text, query)
     return query
   }
 

@@ -11,7 +11,7 @@ import { asRows, bytesOf, type Cell, type Rows } from '../journal/types.ts'
 import { Foreseen } from './answer.ts'
 import type { Block } from './block.ts'
 import { type CaptureContext, captureInsert, captureUpdate, columnIndexes, imagesOf } from './capture.ts'
-import type { TableInfo } from './catalog.ts'
+import { besideKey, type TableInfo } from './catalog.ts'
 import type { Executor } from './executor.ts'
 import type { Parameter } from './pgwire/backend.ts'
 import { cellsOf, typedParameters } from './plain-insert.ts'
@@ -86,8 +86,7 @@ export class HeldStatements {
     const { table } = info
     const typed = typedParameters(plan, info, cells)
     const rows = asRows(cells)
-    const changed = table.columns.flatMap((_, i) => (table.primaryKey.includes(i) ? [] : [i]))
-    const change = { kind: 'upsert', table, rows, changed } as const
+    const change = { kind: 'upsert', table, rows, changed: besideKey(table) } as const
     const key = keyOf(change, 0)
     // Its statements of a kind are done together: of two that write the same row only UPDATEs are told apart.
     if (typed === undefined || !hasRoom(transaction, rows) || transaction.written.has(keyedName(table), key)) return undefined

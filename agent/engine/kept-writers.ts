@@ -1,17 +1,17 @@
 /** Prepared statements that write rows, by what they write: few of them, and of one schema. */
 
+import { LastUsed } from './last-used.ts'
+
 interface Writer {
   close(): void
 }
 
 export class KeptWriters<Kept extends Writer> {
-  #most: number
-  /** The one used last at the end. */
-  #kept = new Map<string, Kept>()
+  #kept: LastUsed<string, Kept>
   #version = -1
 
   constructor(most: number) {
-    this.#most = most
+    this.#kept = new LastUsed(most, (writer) => writer.close())
   }
 
   /** Drops those of another version of the catalog; there must be no other one until they have been used. */
@@ -21,15 +21,11 @@ export class KeptWriters<Kept extends Writer> {
   }
 
   get(what: string, make: () => Kept): Kept {
-    const found = this.#kept.get(what) ?? make()
-    this.#kept.delete(what)
-    this.#kept.set(what, found)
-    const [oldest] = this.#kept
-    if (this.#kept.size > this.#most && oldest !== undefined) {
-      this.#kept.delete(oldest[0])
-      oldest[1].close()
-    }
-    return found
+    const known = this.#kept.get(what)
+    if (known !== undefined) return known
+    const made = make()
+    this.#kept.set(what, made)
+    return made
   }
 
   /** Rows whose write has failed do not come back. */

@@ -4,7 +4,7 @@
  */
 
 import type { ColumnType } from '../journal/types.ts'
-import { columnIndex, type TableInfo } from './catalog.ts'
+import { besideKey, columnIndex, type TableInfo } from './catalog.ts'
 import { type InsertPlan, namesIn, planInsert, type WrittenRow, writtenRow } from './plain-insert.ts'
 import type { Statement } from './sql/statement.ts'
 import { quoteIdentifier, separated } from './sql/tokens.ts'
@@ -71,7 +71,7 @@ function isWhole({ row, target, assigned }: PlainUpsert, info: TableInfo): boole
   const { columns, primaryKey } = table
   if (checked || indexed || referenced || parents.length > 0 || primaryKey.length === 0 || primaryKey.length === columns.length)
     return false
-  const rest = columns.flatMap((_, i) => (primaryKey.includes(i) ? [] : [i]))
+  const rest = besideKey(table)
   const has = (names: readonly string[], wanted: readonly number[]) =>
     wanted.every((i) => names.some((name) => columnIndex(table, name) === i))
   const isKey = target === undefined || (target.length === primaryKey.length && has(target, primaryKey))
@@ -82,8 +82,8 @@ function isWhole({ row, target, assigned }: PlainUpsert, info: TableInfo): boole
 }
 
 /** What stands behind the rows of an INSERT that are such. */
-export function conflictClause({ table: { columns, primaryKey } }: TableInfo): string {
-  const name = (i: number) => quoteIdentifier(columns[i]!.name)
-  const sets = columns.flatMap((_, i) => (primaryKey.includes(i) ? [] : [`${name(i)} = excluded.${name(i)}`]))
-  return `ON CONFLICT (${primaryKey.map(name)}) DO UPDATE SET ${sets}`
+export function conflictClause({ table }: TableInfo): string {
+  const name = (i: number) => quoteIdentifier(table.columns[i]!.name)
+  const sets = besideKey(table).map((i) => `${name(i)} = excluded.${name(i)}`)
+  return `ON CONFLICT (${table.primaryKey.map(name)}) DO UPDATE SET ${sets}`
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Catalog } from './catalog.ts'
+import { LastUsed } from './last-used.ts'
 import type { Prepared } from './preparation.ts'
 import type { Statement } from './sql/statement.ts'
 
@@ -15,8 +16,7 @@ export class PreparedInserts {
   #catalog: Catalog
   /** What the catalog was when they were kept. */
   #version = -1
-  /** The one used last at the end. */
-  #kept = new Map<string, Prepared>()
+  #kept = new LastUsed<string, Prepared>(mostKept)
 
   constructor(catalog: Catalog) {
     this.#catalog = catalog
@@ -27,12 +27,11 @@ export class PreparedInserts {
     const version = this.#current()
     const key = [searchPath, oids.join(), statement.text].join('\0')
     const known = this.#kept.get(key)
-    if (known !== undefined) this.#put(key, known)
     const keep = (prepared: Prepared) => {
       // A schema change may have committed while DuckDB looked.
       if ((prepared.insert ?? prepared.upsert) === undefined || statement.text.length > mostCharacters || version !== this.#current())
         return
-      this.#put(key, prepared)
+      this.#kept.set(key, prepared)
     }
     return { known, keep }
   }
@@ -42,12 +41,5 @@ export class PreparedInserts {
     if (version !== this.#version) this.#kept.clear()
     this.#version = version
     return version
-  }
-
-  #put(key: string, prepared: Prepared): void {
-    this.#kept.delete(key)
-    this.#kept.set(key, prepared)
-    const [oldest] = this.#kept.keys()
-    if (this.#kept.size > mostKept && oldest !== undefined) this.#kept.delete(oldest)
   }
 }

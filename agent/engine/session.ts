@@ -1,6 +1,6 @@
 /** One client session: runs its statements in order, keeps its transaction's state as Postgres does, and captures what it changes. */
 
-import { type Answer, Foreseen, isRows } from './answer.ts'
+import { type Answer, Foreseen, isRows, tell } from './answer.ts'
 import { Block, readOnlyError } from './block.ts'
 import type { TableInfo } from './catalog.ts'
 import { copyOptions } from './copy-options.ts'
@@ -100,14 +100,14 @@ export class Session implements BackendSession {
         sink.empty()
       }
       for (const [i, { text, tokens }] of statements.entries()) {
-        const answer = await this.#perform(this.#read(text, tokens), [], sink)
+        const statement = this.#read(text, tokens)
+        const answer = await this.#perform(statement, [], sink, () => this.#foreseen.written(statement, !this.#several))
         const last = i === statements.length - 1
         // A streamed answer is read inside its transaction; every other one is told only after the commit it belongs to.
         if (answer instanceof StreamedRows) await sink.rows(answer)
         if (last || !this.#block.isOpen) await this.#block.commitImplicit()
         if (last) await this.#settle(true)
-        if (typeof answer === 'string') sink.complete(answer)
-        else if (answer instanceof Foreseen) this.#tell(answer, sink)
+        if (!isRows(answer)) tell(answer, sink, this.#block.isOpen)
         else if (!(answer instanceof StreamedRows)) await sink.rows(answer)
       }
     })
@@ -158,9 +158,7 @@ export class Session implements BackendSession {
         sink.empty()
         return undefined
       }
-      await this.#stream?.buffer()
-      this.#refuse(statement)
-      const answer = (await this.#foreseen.bound(query, parameters, syncFollows)) ?? (await this.#dispatch(statement, parameters, sink))
+      const answer = await this.#perform(statement, parameters, sink, () => this.#foreseen.bound(query, parameters, syncFollows))
       // Before the commit: what is told as failed must not be there.
       if (isRows(answer) && !isAsDescribed(query, answer.fields)) {
         await answer.close()
@@ -168,16 +166,9 @@ export class Session implements BackendSession {
       }
       if (syncFollows && !(answer instanceof StreamedRows)) await this.#block.commitImplicit()
       if (isRows(answer)) return answer
-      if (typeof answer === 'string') sink.complete(answer)
-      else this.#tell(answer, sink)
+      tell(answer, sink, this.#block.isOpen)
       return undefined
     })
-  }
-
-  /** Once it is committed, the tag tells of that. */
-  #tell({ tag, seq }: Foreseen, sink: StatementSink): void {
-    if (this.#block.isOpen) sink.foreseen(tag, seq)
-    else sink.complete(tag)
   }
 
   forget(): void {} // executor.ts keeps what is prepared, by its text.
@@ -218,9 +209,12 @@ export class Session implements BackendSession {
 
   async close(): Promise<void> {
     this.#presence.close()
-    // Others wait for what it holds, however that ends.
-    await this.#stream?.close().finally(() => this.#block.rollback())
-    await this.#block.rollback()
+    try {
+      await this.#stream?.close()
+    } finally {
+      // Others wait for what it holds.
+      await this.#block.rollback()
+    }
     this.#context.presences.delete(this.#presence)
     this.#executor.forget()
     this.#executor.connection.close()
@@ -262,11 +256,16 @@ export class Session implements BackendSession {
     else if (this.#client.readonly) throw readOnlyError()
   }
 
-  async #perform(statement: Statement, parameters: readonly Parameter[], sink: StatementSink): Promise<Answer | Foreseen> {
+  /** `foresee`: what comes of it where it need not be run. */
+  async #perform(
+    statement: Statement,
+    parameters: readonly Parameter[],
+    sink: StatementSink,
+    foresee?: () => Promise<string | Foreseen | undefined>,
+  ): Promise<Answer | Foreseen> {
     await this.#stream?.buffer()
     this.#refuse(statement)
-    const foreseen = parameters.length === 0 ? await this.#foreseen.written(statement, !this.#several) : undefined
-    return foreseen ?? this.#dispatch(statement, parameters, sink)
+    return (await foresee?.()) ?? this.#dispatch(statement, parameters, sink)
   }
 
   /** The same for what is known to be accepted, with no rows on their way. */

@@ -9,7 +9,7 @@
  */
 
 import type { ByteReader, ByteWriter } from './bytes.ts'
-import type { Cell, ColumnType, Interval, MapEntries, UnionCell } from './types.ts'
+import { type Cell, type ColumnType, type Interval, type MapEntries, type UnionCell, uuidCell } from './types.ts'
 
 const mask64 = (1n << 64n) - 1n
 
@@ -251,11 +251,7 @@ function readerOf(type: LeafType): (input: ByteReader) => Cell {
     case 'BLOB':
       return (input) => Buffer.from(input.blob())
     case 'UUID':
-      return (input) =>
-        input
-          .raw(16)
-          .toString('hex')
-          .replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+      return (input) => uuidCell(input.raw(16).toString('hex'))
     case 'INTERVAL':
       return (input) => ({ months: input.i32(), days: input.i32(), micros: input.i64() })
     case 'SQLNULL':

@@ -22,6 +22,7 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { bootId } from '../boot.ts'
 import { DaemonGuardError } from '../errors.ts'
+import { uuidCell } from './types.ts'
 
 export const segmentHeaderBytes = 4096
 const magic = Buffer.from('DGJRNL\r\n', 'latin1')
@@ -101,7 +102,7 @@ export function decodeSegmentHeader(bytes: Buffer, file: string): SegmentHeader 
 
 /** 16 bytes as lower-case hex with hyphens. */
 export function uuid(bytes: Buffer): string {
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+  return uuidCell(bytes.toString('hex'))
 }
 
 export function uuidBytes(text: string): Buffer {

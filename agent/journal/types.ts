@@ -93,6 +93,11 @@ export interface Rows {
   readonly columns: readonly (readonly Cell[])[]
 }
 
+/** The cell of a UUID of 32 hexadecimal digits. */
+export function uuidCell(digits: string): string {
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+}
+
 /** Whole rows, each with all columns in order, by column. */
 export function asRows(...rows: readonly (readonly Cell[])[]): Rows {
   return { count: rows.length, columns: (rows[0] ?? []).map((_, column) => rows.map((cells) => cells[column] as Cell)) }

@@ -5,10 +5,10 @@ import * as assert from 'uvu/assert'
 import { cellOf } from '../../agent/engine/certain-cells.ts'
 import type { Connection, Database } from '../../agent/engine/duckdb.ts'
 import type { Parameter } from '../../agent/engine/pgwire/backend.ts'
-import type { Cell, Column } from '../../agent/journal/types.ts'
 import { newDatabase } from '../support/database.ts'
 import { seededRandom } from '../support/random.ts'
 import { soak } from '../support/soak.ts'
+import { castsOf, columnOf } from './support/casts.ts'
 import { typedTexts } from './support/typed-texts.ts'
 
 const test = suite('certain cells')
@@ -28,25 +28,11 @@ test.after(() => {
   database.close()
 })
 
-async function columnOf(sqlType: string): Promise<Column> {
-  const probe = await connection.prepare(`SELECT NULL::${sqlType}`)
-  const [column] = probe.columns()
-  probe.close()
-  return { name: 'c', type: column!.type, sqlType, nullable: true }
-}
-
-/** Each text as DuckDB casts it; null where it does not. */
-async function castsOf(texts: readonly string[], sqlType: string): Promise<Cell[]> {
-  await connection.run('CREATE OR REPLACE TEMPORARY TABLE texts (i INTEGER, t VARCHAR)')
-  await connection.append('main', 'texts', 'temp', { count: texts.length, columns: [texts.map((_, i) => i), texts] })
-  return (await connection.all(`SELECT TRY_CAST(t AS ${sqlType}) FROM temp.texts ORDER BY i`)).map(([cell]) => cell as Cell)
-}
-
 for (const sqlType of generated.types) {
   test(`a text that is a ${sqlType} beyond doubt is that to DuckDB`, async () => {
-    const column = await columnOf(sqlType)
+    const column = await columnOf(connection, sqlType)
     const texts = Array.from({ length: count }, () => generated.any(sqlType))
-    const cast = await castsOf(texts, sqlType)
+    const cast = await castsOf(connection, texts, sqlType)
     let certain = 0
     for (const [i, text] of texts.entries()) {
       const cell = cellOf(column, text)
@@ -85,14 +71,14 @@ const isSame = (from: string, to: string) =>
 
 for (const from of sent) {
   test(`a ${from} of a binary driver that is another type's value beyond doubt is that to DuckDB`, async () => {
-    const { type } = await columnOf(from)
+    const { type } = await columnOf(connection, from)
     const texts = Array.from({ length: 60 }, () => generated.any(from))
     const values = [
-      ...(await castsOf(texts, from)).filter((cell) => cell !== null),
+      ...(await castsOf(connection, texts, from)).filter((cell) => cell !== null),
       ...(from === 'DOUBLE' ? [Number.NaN, Number.POSITIVE_INFINITY, -0] : []),
     ]
     for (const to of generated.types) {
-      const column = await columnOf(to)
+      const column = await columnOf(connection, to)
       const cast = await connection.prepare(`SELECT TRY_CAST($1::${from} AS ${to})`)
       for (const cell of values) {
         const parameter: Parameter = { type, cell }

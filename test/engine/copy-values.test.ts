@@ -11,6 +11,7 @@ import type { Cell, Column, ColumnType } from '../../agent/journal/types.ts'
 import { newDatabase } from '../support/database.ts'
 import { seededRandom } from '../support/random.ts'
 import { soak } from '../support/soak.ts'
+import { castsOf, columnOf } from './support/casts.ts'
 import { typedTexts } from './support/typed-texts.ts'
 
 const test = suite('copied values')
@@ -50,13 +51,9 @@ function journaled(column: PackedColumn, type: ColumnType, rows: number): Cell[]
 
 for (const type of types) {
   test(`${type}: what is read without DuckDB is what DuckDB reads`, async () => {
-    const probe = await connection.prepare(`SELECT NULL::${type}`)
-    const column: Column = { name: 'c', type: probe.columns()[0]?.type as ColumnType, sqlType: type, nullable: true }
-    probe.close()
+    const column = await columnOf(connection, type)
     const texts = Array.from({ length: count }, () => generated.any(type))
-    await connection.run('CREATE OR REPLACE TEMPORARY TABLE texts (i INTEGER, t VARCHAR)')
-    await connection.append('main', 'texts', 'temp', { count, columns: [texts.map((_, i) => i), texts] })
-    const cast = (await connection.all(`SELECT TRY_CAST(t AS ${type}) FROM temp.texts ORDER BY i`)).map(([cell]) => cell as Cell)
+    const cast = await castsOf(connection, texts, type)
 
     const known = texts.map((text) => read(column, [text]))
     let castable = 0

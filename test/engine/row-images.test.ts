@@ -148,7 +148,7 @@ test('what is set outright is what DuckDB makes of the expressions, up to the en
   const outcomes = { done: 0, refused: 0 }
   let counted: (number | null)[] = []
   const attempt = (sql: string, values: unknown[]) => codeOf(client.query(sql, values).then(({ rowCount }) => void counted.push(rowCount)))
-  for (let step = 0; step < 500; step++) {
+  for (let step = 0; step < 800; step++) {
     const [set, values] = random.pick(steps)()
     const id = random.int(0, 6)
     const end = (sql: string) => `${sql} WHERE "Id" = $${values.length + 1}`
@@ -162,7 +162,7 @@ test('what is set outright is what DuckDB makes of the expressions, up to the en
     const rows = (name: string) => rowsOf(client, `SELECT * FROM ${name} ORDER BY ALL`)
     assert.equal(await rows('t'), await rows('same'), `step ${step}`)
   }
-  assert.ok(outcomes.done > 200 && outcomes.refused > 20, JSON.stringify(outcomes))
+  assert.ok(outcomes.done > 200 && outcomes.refused > 50, JSON.stringify(outcomes))
   await client.end()
 })
 

@@ -1,6 +1,6 @@
 /** Binary parameters from the wire: the forms of Postgres' *_recv functions, as typed Cells. */
 
-import type { Cell, ColumnType } from '../../journal/types.ts'
+import { type Cell, type ColumnType, uuidCell } from '../../journal/types.ts'
 import { SqlError } from '../sql-error.ts'
 import { readArray } from './arrays.ts'
 import type { Parameter } from './backend.ts'
@@ -73,9 +73,7 @@ function decode(bytes: Buffer, type: ColumnType, number: number): Parameter {
     case 'UUID':
       return {
         type,
-        cell: sized(bytes, 16, number)
-          .toString('hex')
-          .replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, '$1-$2-$3-$4-$5'),
+        cell: uuidCell(sized(bytes, 16, number).toString('hex')),
       }
     case 'DATE':
       return { type, cell: date(sized(bytes, 4, number).readInt32BE(), number) }

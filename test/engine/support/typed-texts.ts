@@ -8,7 +8,7 @@ export interface TypedTexts {
   any(type: string): string
 }
 
-export const labels = ['buy', 'sell', 'a,b', '', ' ', '\x1f']
+const labels = ['buy', 'sell', 'a,b', '', ' ', '\x1f']
 
 export function typedTexts(random: Random): TypedTexts {
   const digits = (least: number, most: number) => Array.from({ length: random.int(least, most) }, () => random.int(0, 9)).join('')
